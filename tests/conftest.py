@@ -1,0 +1,48 @@
+"""Fixtures that every test may use.
+
+The golden recordings are too large, or not ours, to ship. They are looked for in `$ENCORE_SHARED`, else in the folder
+`shared` beside the checkout; a test that needs them is skipped, with this reason, where they are absent.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_path(relative: str) -> Path:
+    """Path of a golden recording; skips the running test, with a reason, if it is not on this machine."""
+    base = Path(os.environ.get("ENCORE_SHARED", ROOT.parent / "shared"))
+    path = base / relative
+    if not path.exists():
+        pytest.skip(f"golden recordings are not on this machine: {relative} is neither in $ENCORE_SHARED nor beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """`shared("fixtures/alfworld/traces.jsonl.xz")` gives the path or skips the test."""
+    return shared_path
+
+
+@pytest.fixture(scope="session")
+def read_jsonl_xz() -> Callable[[Path], list[Any]]:
+    """Reads an xz-compressed file with one JSON object a line."""
+
+    def read(path: Path) -> list[Any]:
+        with lzma.open(path, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+    return read
