@@ -1,0 +1,100 @@
+"""The shop's search: Okapi BM25 with the numbers, the order and the ties of the original Lucene index.
+
+Source: Lucene 9 BM25Similarity and SmallFloat, k1 = 0.9 and b = 0.4 (Anserini), all in 32-bit floats:
+
+    norm(d)  = 1 / (k1 * ((1 - b) + b * length(d) / average))      length after Lucene's one-byte quantisation
+    score(d) = sum over terms of  w - w / (1 + tf * norm(d)),  w = times in query * ln(1 + (N - df + 0.5) / (df + 0.5))
+
+summed in 64 bits and rounded to 32; equal scores in the order of the asins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from webshop_env.analysis import analyze
+from webshop_env.catalogue import Catalogue
+from webshop_env.postings import Postings, build_postings, load_postings
+
+MAX_TERMS = 1024  # different terms in a query; the original raises above (Lucene TooManyClauses), here the rest is ignored
+PARTITIONED_HITS = 4096  # from here on it pays to find the k-th score before sorting
+
+
+class Retriever(Protocol):
+    """What a shop needs to search: any object with this method can take the place of `Search`."""
+
+    def top(self, query: str, k: int = 50) -> list[str]:
+        """The asins of at most k hits, best first."""
+        ...
+
+
+class Search:
+    """BM25 over the documents of a catalogue.
+
+    cache: the folder in which the index is kept; None keeps it in memory only. By default the folder of the catalogue,
+    which is None for generated ones. remembered: how many latest queries keep their hits in memory.
+    """
+
+    def __init__(self, catalogue: Catalogue, cache: Path | None = None, remembered: int = 4096) -> None:
+        # Documents are numbered by rank of asin, so that a stable sort by score leaves ties in the order of asins.
+        self._asins = sorted(catalogue.asins)
+        folder = cache or catalogue.cache
+        self.postings = self._stored(catalogue, folder) if folder else build_postings(catalogue)
+        self._idf = _idf(self.postings)
+        self._limit = remembered
+        self._latest: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    @staticmethod
+    def _stored(catalogue: Catalogue, folder: Path) -> Postings:
+        path = folder / f"index-{catalogue.source_key}"
+        return load_postings(path) or build_postings(catalogue, path)
+
+    def top(self, query: str, k: int = 50) -> list[str]:
+        """The asins of the k best products, best first; empty if no term of the query occurs in any product."""
+        hits = self._latest.get((query, k))
+        if hits is None:
+            hits = self._top(query, k)
+            if self._limit:
+                if len(self._latest) >= self._limit:
+                    del self._latest[next(iter(self._latest))]
+                self._latest[query, k] = hits
+        return list(hits)
+
+    def _top(self, query: str, k: int) -> tuple[str, ...]:
+        scores = self.scores(query)
+        hits = np.flatnonzero(scores)
+        if len(hits) > max(PARTITIONED_HITS, k):
+            least = np.partition(scores[hits], len(hits) - k)[len(hits) - k]
+            hits = hits[scores[hits] >= least]
+        best = hits[np.argsort(-scores[hits], kind="stable")[:k]]
+        return tuple(self._asins[document] for document in best)
+
+    def scores(self, query: str) -> np.ndarray:
+        """float32 score of every document, in the order of the sorted asins; 0 where no term occurs."""
+        counts = Counter(analyze(query))
+        terms, weights = [], []
+        for term, count in list(counts.items())[:MAX_TERMS]:
+            number = self.postings.terms.get(term)
+            if number is not None:
+                terms.append(number)
+                weights.append(np.float32(count) * self._idf[number])
+        if not terms:
+            return np.zeros(len(self._asins), dtype=np.float32)
+        starts = self.postings.starts
+        ranges = [slice(starts[number], starts[number + 1]) for number in terms]
+        documents = np.concatenate([self.postings.documents[part] for part in ranges])
+        saturation = np.concatenate([self.postings.saturation[part] for part in ranges])
+        weight = np.repeat(np.array(weights, dtype=np.float32), [part.stop - part.start for part in ranges])
+        parts = weight - weight / saturation
+        return np.bincount(documents, weights=parts, minlength=len(self._asins)).astype(np.float32)
+
+
+def _idf(postings: Postings) -> list[np.float32]:
+    count = postings.document_count
+    frequencies = np.diff(postings.starts).tolist()
+    return [np.float32(log(1 + (count - df + 0.5) / (df + 0.5))) for df in frequencies]

@@ -1,0 +1,75 @@
+"""Stage prism.train: fine-tunes the base on the demonstrations that the split sent to SFT."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import torch
+
+from encore import configuration, models, tracking
+from encore.chat import chat_format
+from encore.training import SFTSettings, sft
+from encore.trajectories import read_jsonl, tokenize
+from experiments.prism.settings import RUNS, arguments, cell
+
+PARAMS = ["profile", "tracking", "policy", "prism.sft"]
+
+
+@tracking.stage_main
+def main() -> None:
+    options = arguments(__doc__, "environment", "method", "seed")
+    params = configuration.read(PARAMS)
+    policy = configuration.build(models.PolicySettings, params["policy"], "policy")
+    settings = configuration.build(SFTSettings, params["prism"]["sft"], "prism.sft")
+    demos = RUNS / "demos" / options.environment / "demos.jsonl"
+    split = cell("split", options.environment, options.method, options.seed) / "split.json"
+    with tracking.start(
+        out=cell("train", options.environment, options.method, options.seed),
+        stage="prism.train",
+        experiment="prism",
+        group={"environment": options.environment, "method": options.method},
+        seed=options.seed,
+        params=params,
+        inputs=[demos, split, *models.files(policy)],
+    ) as run:
+        chosen = set(json.loads(split.read_text())["sft"])
+        if not chosen:
+            # The untrained base is an arm like the others; its policy is the base itself.
+            (run.out / "policy.json").write_text(json.dumps({"source": policy.source}))
+            run.result({"examples": 0, "steps": 0})
+            return
+        torch.manual_seed(options.seed)
+        model, tokenizer = models.load(policy)
+        chat = chat_format(tokenizer)
+        trajectories = [trajectory for trajectory in read_jsonl(demos) if trajectory.id in chosen]
+        examples = [tokenize(trajectory, chat, policy.max_length) for trajectory in trajectories]
+        run.dataset(f"{options.environment}-{options.method}-sft", [{"id": example.id} for example in examples], source=str(split))
+        with run.phase("sft"):
+            model, result = sft(
+                model,
+                tokenizer,
+                examples,
+                settings,
+                seed=options.seed,
+                checkpoints=run.checkpoints,
+                progress=run,
+            )
+        run.count(tokens_trained=result.tokens, flops=tracking.flops(model.config, result.tokens, training=True))
+        model.save_pretrained(run.out / "model")
+        tokenizer.save_pretrained(run.out / "model")
+        (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(run.final / "model")}))
+        run.result(
+            {
+                "examples": len(examples),
+                "steps": result.steps,
+                "tokens": result.tokens,
+                "response_tokens": result.response_tokens,
+                "padding_share": result.padding_share,
+                "loss": result.final_loss,
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()

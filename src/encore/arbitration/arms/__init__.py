@@ -1,0 +1,1 @@
+"""One arm a file; see encore.arbitration.registry."""

@@ -1,0 +1,120 @@
+"""One forward and one backward pass over many examples, with a callback at each layer.
+
+The loss is the sum over examples of the mean loss of their response tokens. Examples do not see each other, so the
+gradient that arrives at a layer's output for example i is that of example i's own mean loss, and the weight gradient of
+example i is `g_i.mT @ a_i` of its rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from encore.errors import UserError
+from encore.gradients.layers import Layer, output_head
+from encore.gradients.layout import Rows
+
+OnGradient = Callable[
+    [int, Float[Tensor, "examples positions inputs"], Float[Tensor, "examples positions outputs"]], None
+]
+"""Called once a layer and batch with the layer's place in the list, its input and the gradient of its output."""
+
+
+class Tap:
+    """Hooks on `layers` that call `on_gradient` as the backward pass reaches each layer."""
+
+    def __init__(self, layers: Sequence[Layer], on_gradient: OnGradient):
+        self.layers = layers
+        self.on_gradient = on_gradient
+        self.inputs: dict[int, Tensor] = {}
+        self.reached: set[int] = set()
+
+    @contextmanager
+    def attached(self) -> Iterator[Tap]:
+        handles = [
+            layer.module.register_forward_hook(partial(self._after_forward, place))
+            for place, layer in enumerate(self.layers)
+        ]
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.inputs.clear()
+
+    def _after_forward(self, place: int, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        name = self.layers[place].name
+        if place in self.inputs:
+            raise UserError(
+                f"layer {name} ran twice in one forward pass: shared or checkpointed layers are not supported"
+            )
+        if args[0].ndim != 3:
+            raise UserError(
+                f"layer {name} got an input of {args[0].ndim} dimensions, not examples x positions x features"
+            )
+        if not output.requires_grad:  # nothing before this layer needs a gradient: the graph starts at its output,
+            output = output.requires_grad_(True).clone()  # at a copy, which the model may change in place
+        self.inputs[place] = args[0]  # itself: q, k and v are known by sharing it
+        output.register_hook(partial(self._at_gradient, place))
+        return output
+
+    def _at_gradient(self, place: int, gradient: Tensor) -> None:
+        self.reached.add(place)
+        with torch.no_grad():
+            self.on_gradient(place, self.inputs.pop(place), gradient.detach())
+
+    def start(self) -> None:
+        self.inputs.clear()
+        self.reached.clear()
+
+    def check(self) -> None:
+        if len(self.reached) != len(self.layers):
+            name = next(layer.name for place, layer in enumerate(self.layers) if place not in self.reached)
+            raise UserError(f"layer {name} took no part in the loss: name the layers to use with `layers`")
+
+
+def backward(model: nn.Module, tap: Tap, rows: Rows) -> Float[Tensor, " examples"]:
+    """Runs one batch through the model and back; returns the mean response-token loss of each example, in float32.
+
+    `model` must be held still (see `layers.held_still`) and causal: padding stands on the right, unmasked.
+    """
+    tap.start()
+    with torch.enable_grad():
+        logits, targets, owners = _scored_logits(model, rows)
+        token_losses = F.cross_entropy(logits.float(), targets, reduction="none")
+        counts = rows.scored.sum(1)
+        losses = token_losses.new_zeros(len(counts)).index_add(0, owners, token_losses) / counts
+    losses.sum().backward()
+    tap.check()
+    return losses.detach()
+
+
+def _scored_logits(model: nn.Module, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits where a response token is predicted, that token, and the example it belongs to.
+
+    The head runs on those positions only: with a large vocabulary it is much of a small model's work, and full logits
+    are most of its memory.
+    """
+    owners, positions = rows.scored.nonzero(as_tuple=True)
+    targets = rows.tokens[owners, positions]
+    head = output_head(model)
+    options = {"use_cache": False} if hasattr(model, "config") else {}
+
+    def only_scored(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0][owners, positions - 1][None], *args[1:])
+
+    handle = head.register_forward_pre_hook(only_scored) if head is not None else None
+    try:
+        output = model(input_ids=rows.tokens, **options)
+    finally:
+        if handle is not None:
+            handle.remove()
+    logits = output if isinstance(output, Tensor) else output.logits
+    return (logits[0] if head is not None else logits[owners, positions - 1]), targets, owners

@@ -1,0 +1,183 @@
+"""Per-example gradient norms: how long the gradient of each weight matrix is, without keeping any gradient.
+
+Source: PRISM (arXiv 2601.07224), section 2, equation 1, with the loss averaged over an example's response tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from encore.errors import UserError
+from encore.gradients.backward import Tap, backward
+from encore.gradients.layers import Layer, adapter_layers, context_and_vocabulary, find_layers, held_still
+from encore.gradients.layout import Batch, Rows, read_examples, right_padded, validate
+
+log = logging.getLogger(__name__)
+
+NonFinite = Literal["raise", "exclude"]
+BUFFER = 1 << 26
+"""Most numbers in one intermediate (256 MB in float32): larger products are formed a few examples at a time."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one pass over the data tells of each example, in the order of the examples."""
+
+    norms: Float[Tensor, "examples matrices"]
+    losses: Float[Tensor, " examples"]
+    ids: list[str]
+    matrices: list[str]
+    non_finite: list[str]
+    """Ids of the examples whose row of `norms` is NaN because their loss or a gradient was not finite."""
+
+
+def norms(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    layers: Sequence[str] | Literal["adapters"] | None = None,
+    context_length: int | None = None,
+    non_finite: NonFinite = "raise",
+    on_batch: Callable[[int], None] | None = None,
+) -> Float[Tensor, "examples matrices"]:
+    """Frobenius norms of ∂(mean response-token loss)/∂W of each example for each weight matrix W, float32, on the CPU.
+
+    One forward and one backward pass a batch; the model is left as it was, and no parameter gets a gradient. The model
+    must be causal; a result does not depend on batch size, padding side or order. Rows follow the examples (or the
+    `order` that `gradients.batches` put in), columns the layers: q, k, v, o, gate, up, down, block by block.
+
+    Args:
+        batches: dicts of `input_ids`, `attention_mask`, `response_mask` [rows, positions], padded on either side or
+            packed with `position_ids`; `ids` names the examples in errors.
+        layers: last names of the layers to measure (None: every linear layer but the head), or "adapters" for the A and
+            B matrices of a LoRA model.
+        context_length: longest example allowed, in tokens; None: what the model's config says.
+        non_finite: "raise" stops at the first example whose loss or gradient is not finite; "exclude" makes its whole
+            row NaN and logs its id, and leaves every other row as it is.
+        on_batch: called after each batch with the number of examples in it (for a progress bar).
+
+    Raises:
+        UserError: an example without response tokens, longer than the context, or with ids outside the vocabulary; no
+            matching layer (all before any compute); a non-finite gradient, under "raise".
+    """
+    return probe(
+        model, batches, layers=layers, context_length=context_length, non_finite=non_finite, on_batch=on_batch
+    ).norms
+
+
+def probe(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    layers: Sequence[str] | Literal["adapters"] | None = None,
+    context_length: int | None = None,
+    non_finite: NonFinite = "raise",
+    on_batch: Callable[[int], None] | None = None,
+) -> Probe:
+    """As `norms`, with what else the same pass gives: losses, ids, and the names of the matrices."""
+    if non_finite not in ("raise", "exclude"):
+        raise UserError(f'non_finite is "raise" or "exclude", not {non_finite!r}')
+    chosen = adapter_layers(model) if layers == "adapters" else find_layers(model, layers)
+    groups = read_examples(batches)
+    context, vocabulary = context_and_vocabulary(model)
+    validate(groups, context_length=context_length or context, vocabulary=vocabulary)
+    n_examples = sum(map(len, groups))
+    result = torch.empty(n_examples, len(chosen))
+    losses = torch.empty(n_examples)
+    ids = [""] * n_examples
+    excluded: list[str] = []
+    squared = SquaredNorms(chosen)
+    device = next(model.parameters()).device
+    with held_still(model), Tap(chosen, squared).attached() as tap:
+        for group in groups:
+            rows = right_padded(group).to(device)
+            batch_losses = backward(model, tap, rows)
+            batch_norms = squared.collect(device).sqrt()
+            bad = ~(torch.isfinite(batch_norms).all(1) & torch.isfinite(batch_losses))
+            excluded += _report(rows, bad.cpu(), non_finite)
+            batch_norms[bad] = torch.nan
+            result[rows.places] = batch_norms.cpu()
+            losses[rows.places] = batch_losses.cpu()
+            for place, name in zip(rows.places.tolist(), rows.ids, strict=True):
+                ids[place] = name
+            if on_batch is not None:
+                on_batch(len(rows.ids))
+    return Probe(result, losses, ids, [layer.name for layer in chosen], excluded)
+
+
+class SquaredNorms:
+    """Callback of the backward pass that reduces each layer's activations and output gradients to squared norms."""
+
+    def __init__(self, layers: Sequence[Layer]):
+        self.layers = layers
+        self.squared: dict[int, Float[Tensor, " examples"]] = {}
+        self._gram_of: Tensor | None = None
+        self._gram: Tensor | None = None
+
+    def __call__(self, place: int, activations: Tensor, gradients: Tensor) -> None:
+        positions = activations.shape[1]
+        outputs, inputs = self.layers[place].shape
+        # Multiply-adds an example: direct T·out·in; Gram T²·(out + in), inputs only once for q, k, v (gate, up).
+        shared = self._gram_of is activations
+        if positions * (outputs + (0 if shared else inputs)) < outputs * inputs:
+            self.squared[place] = squared_gram(gradients, self._input_gram(activations))
+        else:
+            self.squared[place] = squared_direct(activations, gradients)
+
+    def _input_gram(self, activations: Tensor) -> Tensor:
+        if self._gram_of is not activations or self._gram is None:
+            self._gram_of, self._gram = activations, product(activations, activations.mT)
+        return self._gram
+
+    def collect(self, device: torch.device) -> Float[Tensor, "examples matrices"]:
+        """Squared norms of the batch just run, one column a layer; forgets them."""
+        columns = [self.squared[place].to(device) for place in range(len(self.layers))]
+        self.squared.clear()
+        self._gram_of = self._gram = None
+        return torch.stack(columns, 1)
+
+
+def squared_direct(
+    activations: Float[Tensor, "examples positions inputs"], gradients: Float[Tensor, "examples positions outputs"]
+) -> Float[Tensor, " examples"]:
+    """‖gᵢᵀ aᵢ‖² by forming each product and dropping it."""
+    step = max(1, BUFFER // (activations.shape[2] * gradients.shape[2]))
+    return torch.cat(
+        [
+            torch.linalg.vector_norm(product(g.mT, a), dim=(1, 2)).square()
+            for a, g in zip(activations.split(step), gradients.split(step), strict=True)
+        ]
+    )
+
+
+def squared_gram(
+    gradients: Float[Tensor, "examples positions outputs"], input_gram: Float[Tensor, "examples positions positions"]
+) -> Float[Tensor, " examples"]:
+    """‖gᵢᵀ aᵢ‖² = ⟨gᵢ gᵢᵀ, aᵢ aᵢᵀ⟩: the same sum in another order, cheaper with fewer positions than features."""
+    # Rounding can take a vanishing gradient's sum below zero.
+    return (product(gradients, gradients.mT) * input_gram).sum((1, 2)).clamp_min(0)
+
+
+def product(left: Float[Tensor, "examples rows inner"], right: Float[Tensor, "examples inner columns"]) -> Tensor:
+    """Batched product in float32: half-precision inputs are summed, and kept, in full precision."""
+    if left.dtype == torch.float32:
+        return torch.bmm(left, right)
+    if left.is_cuda and left.dtype in (torch.bfloat16, torch.float16):
+        return torch.bmm(left, right, out_dtype=torch.float32)
+    return torch.bmm(left.float(), right.float())
+
+
+def _report(rows: Rows, bad: Tensor, non_finite: NonFinite) -> list[str]:
+    names = [rows.ids[row] for row in bad.nonzero()[:, 0].tolist()]
+    if names and non_finite == "raise":
+        raise UserError(f'example {names[0]} has a non-finite loss or gradient: drop it, or pass non_finite="exclude"')
+    for name in names:
+        log.warning("example %s has a non-finite loss or gradient: its row is NaN", name)
+    return names

@@ -1,0 +1,110 @@
+"""ALFWorld as stages see it: generated or official games, panels `seen` and `unseen`, and their experts."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+import alfworld_env
+from alfworld_env import AlfworldEnv, Game
+
+from encore.environments import register
+from encore.errors import UserError
+
+PANELS = {"seen": "valid_seen", "unseen": "valid_unseen"}
+
+
+@dataclasses.dataclass(frozen=True)
+class AlfworldSettings:
+    """The section `alfworld` of params.yaml."""
+
+    games: str = "generated"  # or "official": the json_2.1.1 / 2.1.3 download under `path` or $ALFWORLD_DATA
+    path: str | None = None
+    size: str = "small"  # of generated games: small | full
+    dialect: str = "2.1.3"
+    expert: str = "handcoded"
+    max_steps: int = 30
+    demonstrations: int = 300
+    panels: dict[str, int] = dataclasses.field(default_factory=lambda: {"seen": 140, "unseen": 134})
+    seed: int = 0  # of the generated games
+
+    def __post_init__(self) -> None:
+        if self.games not in ("generated", "official"):
+            raise UserError(f"alfworld.games is '{self.games}': set it to generated or official")
+        if self.size not in ("small", "full"):
+            raise UserError(f"alfworld.size is '{self.size}': set it to small or full")
+        if self.dialect not in ("2.1.3", "classic"):
+            raise UserError(f"alfworld.dialect is '{self.dialect}': set it to 2.1.3 or classic")
+        if self.expert not in ("handcoded", "planner"):
+            raise UserError(f"alfworld.expert is '{self.expert}': set it to handcoded or planner")
+        if self.seed < 0:
+            raise UserError(f"alfworld.seed is {self.seed}: seeds are whole numbers from 0")
+        for name, number in [("max_steps", self.max_steps), ("demonstrations", self.demonstrations)]:
+            if number < 1:
+                raise UserError(f"alfworld.{name} is {number}: it must be at least 1")
+        unknown = sorted(set(self.panels) - set(PANELS))
+        if unknown:
+            raise UserError(f"alfworld.panels names '{unknown[0]}': choose from {', '.join(PANELS)}")
+
+
+class AlfworldTasks:
+    """Implements `encore.environments.Tasks`."""
+
+    def __init__(self, settings: AlfworldSettings) -> None:
+        self.settings = settings
+
+    def demonstrations(self, number: int, seed: int) -> Sequence[Game]:
+        if self.settings.games == "generated":
+            return alfworld_env.generate_games(number, seed=seed, size=self.settings.size, split="train")
+        return _sample(self._official("train"), number, seed)
+
+    def panel(self, name: str, number: int) -> Sequence[Game]:
+        if self.settings.games == "generated":
+            return alfworld_env.generate_games(
+                number, seed=self.settings.seed, size=self.settings.size, split=PANELS[name]
+            )
+        return _sample(self._official(PANELS[name]), number, seed=0)
+
+    def environment(self, task: Game) -> AlfworldEnv:
+        return AlfworldEnv(task, dialect=self.settings.dialect)
+
+    def expert(self, task: Game, seed: int) -> list[str]:
+        actions = alfworld_env.expert_actions(task, expert=self.settings.expert, seed=seed)
+        if self.settings.dialect == "classic":
+            # Experts speak 2.1.3; the dialects differ in this verb only.
+            return [_classic(action) for action in actions]
+        return actions
+
+    def describe(self, task: Game) -> dict[str, str]:
+        return {"id": task.id, "task_type": task.task_type, "goal": task.goal_text}
+
+    def _official(self, split: str) -> Sequence[Game]:
+        try:
+            return alfworld_env.load_games(self.settings.path, split=split)
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"alfworld.games=official: {error}") from error
+
+
+def _classic(action: str) -> str:
+    if not action.startswith("move "):
+        return action
+    held, _, target = action.removeprefix("move ").partition(" to ")
+    return f"put {held} in/on {target}"
+
+
+def _sample(games: Sequence[Game], number: int, seed: int) -> list[Game]:
+    """A seeded order whose first `number` games are the sample, so that a larger number only adds games."""
+    order = list(range(len(games)))
+    random.Random(seed).shuffle(order)
+    return [games[index] for index in order[:number]]
+
+
+@register("alfworld")
+def load(settings: dict) -> AlfworldTasks:
+    """ALFWorld's tasks from the section `alfworld` of params.yaml; raises UserError for a key that does not exist."""
+    known = {field.name for field in dataclasses.fields(AlfworldSettings)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise UserError(f"alfworld.{unknown[0]} is no setting: choose from {', '.join(sorted(known))}")
+    return AlfworldTasks(AlfworldSettings(**settings))

@@ -1,0 +1,185 @@
+"""Properties of per-example gradient norms: equal to autograd, blind to layout, silent about nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from encore import gradients
+from encore.errors import UserError
+from encore.gradients.layers import adapter_layers, find_layers
+from encore.gradients.frobenius import product, squared_direct, squared_gram
+
+SETTINGS = {
+    "grouped-query": {},
+    "multi-head": {"num_key_value_heads": 4},
+    "tied": {"tie_word_embeddings": True},
+    "biased": {"attention_bias": True, "mlp_bias": True},
+}
+
+
+# The shortest example looks at one key only: its true q and k gradients are 0, and autograd's are rounding, below 1e-6.
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_one_example_autograd(kit, changes, seed):
+    model, examples = kit.tiny_llama(seed, **changes), kit.examples(seed, 14)
+    found = gradients.norms(model, gradients.batches(examples, max_tokens=300))
+    wanted = kit.autograd_norms(model, examples, [layer.module.weight for layer in find_layers(model)])
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("layers", [None, "adapters"])
+def test_equals_autograd_under_an_adapter(kit, layers):
+    model, examples = kit.tiny_lora(2), kit.examples(2, 12)
+    chosen = find_layers(model) if layers is None else adapter_layers(model)
+    found = gradients.norms(model, gradients.batches(examples, max_tokens=300), layers=layers)
+    wanted = kit.autograd_norms(model, examples, [layer.module.weight for layer in chosen])
+    torch.testing.assert_close(found, wanted, **CLOSE)
+
+
+def test_equals_autograd_for_plain_linear_layers(kit):
+    torch.manual_seed(0)
+    model, examples = kit.plain_model(), kit.examples(3, 9)
+    found = gradients.norms(model, gradients.batches(examples, max_tokens=200))
+    wanted = kit.autograd_norms(model, examples, [model.first.weight, model.second.weight])
+    torch.testing.assert_close(found, wanted, **CLOSE)
+
+
+def test_golden_norms_and_losses(shared, golden_model, golden_examples):
+    golden = np.load(shared("fixtures/math/concentration/golden.npz"))
+    probe = gradients.probe(golden_model, gradients.batches(golden_examples, max_tokens=400))
+    np.testing.assert_allclose(probe.norms.numpy(), golden["norms"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(probe.losses.numpy(), golden["loss"], rtol=1e-4, atol=1e-6)
+    order = json.loads(shared("fixtures/math/concentration/matrix_order.json").read_text())
+    assert [f"{name}.weight" for name in probe.matrices] == order
+    assert probe.ids == [name for name, _, _ in golden_examples]
+
+
+def test_blind_to_batch_size_padding_side_and_order(kit):
+    model, examples = kit.tiny_llama(4), kit.examples(4, 13)
+    alone = gradients.norms(model, [kit.as_batch([example]) for example in examples])
+    for max_tokens in (1, 150, 10_000):
+        torch.testing.assert_close(gradients.norms(model, gradients.batches(examples, max_tokens=max_tokens)), alone)
+    right = gradients.norms(model, [kit.as_batch(examples)])
+    left = gradients.norms(model, [kit.as_batch(examples, padding="left")])
+    assert torch.equal(right, left)
+    torch.testing.assert_close(right, alone)
+    places = list(range(len(examples)))
+    random.Random(0).shuffle(places)
+    shuffled = gradients.norms(model, gradients.batches([examples[place] for place in places], max_tokens=300))
+    torch.testing.assert_close(shuffled, alone[places])
+
+
+def test_blind_to_packing(kit):
+    model, examples = kit.tiny_llama(5), kit.examples(5, 8)
+    packed = {
+        "input_ids": torch.tensor([[token for _, tokens, _ in examples for token in tokens]]),
+        "response_mask": torch.tensor([[wanted for _, _, response in examples for wanted in response]]).bool(),
+        "position_ids": torch.tensor([[place for _, tokens, _ in examples for place in range(len(tokens))]]),
+    }
+    packed["attention_mask"] = torch.ones_like(packed["input_ids"])
+    torch.testing.assert_close(gradients.norms(model, [packed]), gradients.norms(model, [kit.as_batch(examples)]))
+
+
+def test_ranks_hold_in_bf16(kit):
+    """Half precision may move a norm by a per cent, not an example past others: routing rests on ranks."""
+    model, examples = kit.tiny_llama(6), kit.examples(6, 60)
+    batches = gradients.batches(examples, max_tokens=600)
+    exact = gradients.norms(model, batches)
+    rough = gradients.norms(model.to(torch.bfloat16), batches)
+    assert rough.dtype == torch.float32
+    assert spearmanr(exact.flatten(), rough.flatten()).statistic > 0.999
+    assert np.median([spearmanr(exact[:, m], rough[:, m]).statistic for m in range(exact.shape[1])]) > 0.999
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (30, 4, 9), (3, 64, 2), (17, 17, 17)])
+def test_both_ways_of_a_norm_agree(shape):
+    positions, inputs, outputs = shape
+    activations, output_gradients = torch.randn(6, positions, inputs), torch.randn(6, positions, outputs)
+    direct = squared_direct(activations, output_gradients)
+    torch.testing.assert_close(squared_gram(output_gradients, product(activations, activations.mT)), direct)
+
+
+def test_leaves_the_model_as_it_was(kit):
+    model = kit.tiny_lora(7)
+    model.train()
+    before = {name: (p.requires_grad, p.detach().clone()) for name, p in model.named_parameters()}
+    gradients.norms(model, [kit.as_batch(kit.examples(7, 4))])
+    with pytest.raises(UserError):
+        gradients.norms(model, [kit.as_batch([("bad", [1, 2], [1, 0])])])
+    assert model.training
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None
+        assert parameter.requires_grad == before[name][0]
+        assert torch.equal(parameter, before[name][1])
+
+
+def test_a_non_finite_gradient_is_named_and_kept_apart(kit, caplog):
+    model, examples = kit.tiny_llama(8), kit.examples(8, 6)
+    clean = [(name, [token % 50 for token in tokens], response) for name, tokens, response in examples]
+    model.model.embed_tokens.weight.data[60] = torch.inf
+    poisoned = [*clean[:3], ("poisoned", [4, 60, 8, 9], [0, 0, 1, 1]), *clean[3:]]
+    with pytest.raises(UserError, match="example poisoned"):
+        gradients.norms(model, [kit.as_batch(poisoned)])
+    probe = gradients.probe(model, [kit.as_batch(poisoned)], non_finite="exclude")
+    assert probe.non_finite == ["poisoned"]
+    assert "poisoned" in caplog.text
+    assert probe.norms[3].isnan().all()
+    kept = [row for row in range(len(poisoned)) if row != 3]
+    torch.testing.assert_close(probe.norms[kept], gradients.norms(model, [kit.as_batch(clean)]))
+
+
+BAD = {
+    "no response token": (("odd", [1, 2, 3], [0, 0, 0]), "example odd has no response token"),
+    "only the first token": (("odd", [1, 2, 3], [1, 0, 0]), "example odd has no response token"),
+    "longer than the context": (("odd", [1] * 129, [0] + [1] * 128), "example odd has 129 tokens.*128"),
+    "outside the vocabulary": (("odd", [1, 61], [0, 1]), "example odd has token id 61.*61"),
+    "negative id": (("odd", [1, -1], [0, 1]), "example odd has token id -1"),
+}
+
+
+@pytest.mark.parametrize(("example", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_before_any_compute(kit, example, message):
+    model = kit.tiny_llama(9)
+    model.forward = None  # any forward pass would fail otherwise than by UserError
+    with pytest.raises(UserError, match=message):
+        gradients.norms(model, [kit.as_batch(kit.examples(9, 3)), kit.as_batch([example])])
+
+
+def test_layouts_that_make_no_sense_are_refused(kit):
+    model, batch = kit.tiny_llama(9), kit.as_batch(kit.examples(9, 3))
+    hole = batch["attention_mask"].clone()
+    hole[2, 1] = 0
+    with pytest.raises(UserError, match="hole"):
+        gradients.norms(model, [batch | {"attention_mask": hole}])
+    with pytest.raises(UserError, match="padding as response"):
+        gradients.norms(model, [batch | {"response_mask": torch.ones_like(hole)}])
+    with pytest.raises(UserError, match="2 ids"):
+        gradients.norms(model, [batch | {"ids": ["a", "b"]}])
+    with pytest.raises(UserError, match="permutation"):
+        gradients.norms(model, gradients.batches(kit.examples(9, 9), max_tokens=100)[1:])
+    with pytest.raises(UserError, match="as long"):
+        gradients.batches([("odd", [1, 2], [1])])
+
+
+def test_a_model_without_matching_layers_is_refused(kit):
+    with pytest.raises(UserError, match=r"named qkv.*down_proj"):
+        gradients.norms(kit.tiny_llama(), [], layers=["qkv"])
+    with pytest.raises(UserError, match=r"no nn\.Linear"):
+        gradients.norms(torch.nn.Sequential(torch.nn.Embedding(4, 4)), [])
+    with pytest.raises(UserError, match="no LoRA adapter"):
+        gradients.norms(kit.tiny_llama(), [], layers="adapters")
+
+
+def test_no_examples_no_rows(kit):
+    assert gradients.norms(kit.tiny_llama(), []).shape == (0, 14)
