@@ -18,8 +18,8 @@ GOALS = {
     "pick_cool_then_place_in_recep": f"{PLACED} (coolable ?o) (isCool ?o)",
 }
 TWO = """(exists (?r - receptacle) (exists (?o1 - object) (and (objectType ?o1 {item}Type)
-    (receptacleType ?r {place}Type) (inReceptacle ?o1 ?r) (exists (?o2 - object) (and (not (= ?o1 ?o2)) (objectType ?o2 {item}Type)
-    (receptacleType ?r {place}Type) (inReceptacle ?o2 ?r) )))))"""
+    (receptacleType ?r {place}Type) (inReceptacle ?o1 ?r) (exists (?o2 - object)
+    (and (not (= ?o1 ?o2)) (objectType ?o2 {item}Type) (receptacleType ?r {place}Type) (inReceptacle ?o2 ?r) )))))"""
 LOOK = """(exists (?ot - object ?r - receptacle ?a - agent ?l - location) (and (objectType ?ot {place}Type)
     (toggleable ?ot) (isToggled ?ot) (receptacleAtLocation ?r ?l) (atLocation ?a ?l) (inReceptacle ?ot ?r) ))
     (exists (?o - object ?a - agent) (and (objectType ?o {item}Type) (holds ?a ?o) ))"""

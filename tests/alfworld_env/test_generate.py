@@ -159,6 +159,7 @@ def test_full_rooms_look_like_the_official_ones() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_objects_lie_where_they_may(size: Size) -> None:
+    accepted: list[bool] = []
     for game in games(360, size):
         problem = parse_problem(game.pddl_problem)
         goal = problem.goal
@@ -170,9 +171,10 @@ def test_objects_lie_where_they_may(size: Size) -> None:
             if not goal.condition and not goal.lamp_type and kind == goal.receptacle_type:
                 assert goal.object_type not in types
             loose = [item for item in items if item in problem.pickupable]
-            # A few official objects lie where they could not be put (a paper towel roll, say).
-            assert sum(problem.accepts(receptacle, item) for item in loose) >= len(loose) - 3
+            accepted += [problem.accepts(receptacle, item) for item in loose]
             assert all(problem.receptacle_locations[receptacle] in problem.object_locations[item] for item in loose)
+    # Officially 1.4 % lie where they could not be put: rolls of paper towel, teddies, all that is on TV stands.
+    assert 0.94 <= mean(accepted) < 1
 
 
 def test_both_sentences_of_each_type_occur() -> None:
@@ -237,7 +239,7 @@ def test_wrong_arguments_are_named_in_one_line(arguments: dict[str, Any], messag
 def test_a_thousand_games_take_seconds(size: Size) -> None:
     began_s = time.process_time()
     generate_games(1000, 9, size=size)
-    assert time.process_time() - began_s < 8  # 0.5 s and 2 s on a core of 2024 that does nothing else
+    assert time.process_time() - began_s < 8  # 0.5 and 2 s on a core without other load
 
 
 @pytest.mark.textworld

@@ -109,7 +109,7 @@ class Cost:
     method: str
     label: str
     seeds: int
-    wall_s: dict[str, float] = field(default_factory=dict)  # by phase: probe, sft, rollout, update, evaluate
+    wall_s: dict[str, float | None] = field(default_factory=dict)  # by phase: probe, sft, rollout, update, evaluate
     device_h: float | None = None
     tokens_trained: float | None = None
     tokens_generated: float | None = None
@@ -121,8 +121,9 @@ class Cost:
 
     @property
     def total_s(self) -> float | None:
-        """Wall-clock seconds over all phases, None if no phase was timed."""
-        return sum(self.wall_s.values()) if self.wall_s else None
+        """Wall-clock seconds over all phases; None if there is none or one was not timed, since a part is no total."""
+        known = [wall_s for wall_s in self.wall_s.values() if wall_s is not None and math.isfinite(wall_s)]
+        return sum(known) if known and len(known) == len(self.wall_s) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ page: text stays text, colours become the page's own (light or dark), and identi
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from html import escape
+from typing import TypeGuard
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -28,9 +30,13 @@ def panels(comparison: Comparison) -> dict[tuple[str, str, str], list[Row]]:
     """Rows that have a mean, by environment, panel and metric, in the order of the comparison."""
     found: dict[tuple[str, str, str], list[Row]] = {}
     for row in comparison.rows:
-        if row.mean is not None:
+        if _known(row.mean):
             found.setdefault((row.environment, row.panel, row.metric), []).append(row)
     return found
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
 
 
 def interval_figure(rows: Sequence[Row], upper: float = 1.0) -> Figure:
@@ -41,15 +47,15 @@ def interval_figure(rows: Sequence[Row], upper: float = 1.0) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, 0.62 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for height, row in enumerate(rows):
-        if row.mean is None:
+        if not _known(row.mean):
             continue
         mean = 100 * row.mean
-        if row.low is not None and row.high is not None:
+        if _known(row.low) and _known(row.high):
             axes.plot(
                 [100 * row.low, 100 * row.high], [height] * 2, color=ACCENT, linewidth=1.6, solid_capstyle="round"
             )
         if len(row.per_seed) > 1:
-            seeds = [100 * value for value in row.per_seed]
+            seeds = [100 * value for value in row.per_seed if _known(value)]
             axes.plot(seeds, [height] * len(seeds), "|", color=MUTED, markersize=9, markeredgewidth=1.2)
         axes.plot([mean], [height], "o", color=ACCENT, markersize=6, clip_on=False)
         axes.annotate(
@@ -81,7 +87,7 @@ def interval_figure(rows: Sequence[Row], upper: float = 1.0) -> Figure:
 
 def shared_upper(rows: Sequence[Row]) -> float:
     """The end of a common axis: the largest interval end rounded up to a tenth, at least 0.2."""
-    ends = [row.high if row.high is not None else row.mean or 0.0 for row in rows]
+    ends = [end for row in rows for end in (row.mean, row.high) if _known(end)]
     return min(1.0, max(0.2, (int(max(ends, default=0.0) * 10 - 1e-9) + 1) / 10))
 
 

@@ -186,7 +186,7 @@ def tests(comparison: Comparison) -> Table:
     columns = [Column("Arms", numeric=False), *(Column(name) for name in names)]
     lead = (
         "Interval and first p: bootstrap over games, each averaged over its seeds. McNemar is exact and one run "
-        "against one, so there is a p for each pair of seeds. None is corrected for the number of tests."
+        "against one, so there is a p for each pair of seeds. No p is corrected for the number of tests."
     )
     return Table("tests", "Paired tests", columns, _groups(groups), lead=lead)
 
