@@ -241,6 +241,7 @@ class WebShopEnv:
     def _to_index(self) -> None:
         self.keywords: list[str] = []
         self.page = 0
+        self.total_hits = 0
         self.asin = ""
         self.options: dict[str, str] = {}
         self.visited: set[str] = set()
@@ -250,6 +251,7 @@ class WebShopEnv:
     def _to_results(self, keywords: list[str], page: int) -> None:
         self.keywords, self.page, self.asin, self.options = keywords, page, "", {}
         hits = self._hits(keywords)
+        self.total_hits = len(hits)
         size = self.shop.page_size
         shown = [self.shop.catalogue[asin] for asin in hits[(page - 1) * size : page * size]]
         url = f"{BASE_URL}/search_results/{self.session}/{'+'.join(keywords)}/{page}"

@@ -13,9 +13,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from webshop_env.engine import HITS, WebShopEnv
+from webshop_env.catalogue import Product
+from webshop_env.engine import WebShopEnv
 from webshop_env.pages import LINK
-from webshop_env.reward import reward
+from webshop_env.reward import MATCH, reward, token_set_ratio
 from webshop_env.shop import Shop
 from webshop_env.splits import GoalSplit
 
@@ -55,11 +56,14 @@ def oracle(env: WebShopEnv, generator: random.Random) -> str:
 
 
 def expert(env: WebShopEnv, generator: random.Random) -> str:
-    """Searches what the instruction asks for, pages until the product shows, chooses the options in random order, buys.
+    """Searches what the instruction asks for, opens the first product that pays as much as the goal's own, chooses the
+    options in random order and buys.
 
-    If no page of the first query shows it, it searches the title; if that fails too, it buys the best product shown.
+    It pages through the hits; if none of them is good enough it searches the title of the goal's product, and if that
+    fails too it buys the best of the last page.
     """
-    return _options_then_buy(env, generator) or _find(env, (shopping_query(env), _words(env.goal.name)))
+    queries = (shopping_query(env), _words(env.goal.name))
+    return _options_then_buy(env, generator) or _find(env, queries, full_pay=_worth(env, env.goal.asin))
 
 
 POLICIES: dict[str, Policy] = {
@@ -77,7 +81,7 @@ def shopping_query(env: WebShopEnv) -> str:
     if isinstance(env.goal.goal_options, dict):
         options = ", and ".join(f"{name}: {value}" for name, value in env.goal.goal_options.items())
         text = text.removesuffix(f" with {options}")
-    text = re.sub(r"^(find me|i need|i want|i am looking for|i'm looking for)\b", "", text.strip(), flags=re.IGNORECASE)
+    text = re.sub(r"^(find me|find|i need|i want|i am looking for|i'm looking for)\b", "", text.strip(), flags=re.IGNORECASE)
     return _words(text) or _words(env.instruction)
 
 
@@ -94,39 +98,49 @@ def _open(asins: list[str]) -> str:
     return f"click[{asins[0].lower()}]" if asins else ""
 
 
-def _find(env: WebShopEnv, queries: tuple[str, ...]) -> str:
-    """Search the queries one after the other, page by page, until the goal's product can be clicked."""
+def _find(env: WebShopEnv, queries: tuple[str, ...], full_pay: float = math.inf) -> str:
+    """Searches the queries one after the other, page by page, until a product that will do can be clicked."""
     shown = _hits_shown(env)
-    if env.goal.asin in shown:
-        return _open([env.goal.asin])
+    for asin in shown:
+        if asin == env.goal.asin or (full_pay < math.inf and _worth(env, asin) >= full_pay):
+            return _open([asin])
     query = " ".join(env.keywords)
     if query not in queries:
         return f"search[{queries[0]}]"
-    if shown and env.page < math.ceil(HITS / env.shop.page_size):
+    if env.page * env.shop.page_size < env.total_hits:
         return "click[next >]"
     later = queries[queries.index(query) + 1 :]
     if later:
         return f"search[{later[0]}]"
-    if env.page > 1:  # nothing shows the product: back to the first page of the last query, and the best of it
-        return "click[< prev]"
     return _open(sorted(shown, key=lambda asin: -_worth(env, asin))[:1]) or f"search[{_words(env.instruction)}]"
 
 
 def _worth(env: WebShopEnv, asin: str) -> float:
-    shop = env.shop
-    return reward(shop.catalogue[asin], env.goal, shop.prices[asin], {}, env.parity).total
+    """What the product pays with the options that an informed shopper chooses on its page."""
+    product = env.shop.catalogue[asin]
+    wanted = set(_wanted_values(env, product))
+    chosen = {group: value for group, values in product.options.items() for value in values if value in wanted}
+    return reward(product, env.goal, env.shop.prices[asin], chosen, env.parity).total
+
+
+def _wanted_values(env: WebShopEnv, product: Product) -> list[str]:
+    """The option values of a product that the goal asks for; for human goals, the value most like each wanted one."""
+    wanted = env.goal.goal_options
+    if isinstance(wanted, dict):
+        return [value for group, value in wanted.items() if value in product.options.get(group, ())]
+    offered = [value for values in product.options.values() for value in values]
+    best = [max(offered, key=lambda value: token_set_ratio(value, want), default="") for want in wanted]
+    return [value for value, want in zip(best, wanted, strict=True) if token_set_ratio(value, want) > MATCH]
 
 
 def _options_then_buy(env: WebShopEnv, generator: random.Random | None = None) -> str:
     """On a product's page: the next wanted option that can be clicked, then "buy now"; elsewhere nothing."""
     if not env.asin:
         return ""
-    wanted = env.goal.goal_options
-    values = list(wanted.values()) if isinstance(wanted, dict) else list(wanted)
+    values = _wanted_values(env, env.shop.catalogue[env.asin])
+    # A value of two groups is one button, which belongs to the last: two wanted values may compete for one group.
     missing = [value for value in values if value in env.page_targets and value not in env.options.values()]
-    if isinstance(wanted, dict):
-        # A value shared by two groups is one button that belongs to the last: clicking it again would never end.
-        missing = [value for value in missing if env.options.get(env.page_targets[value].text) not in values]
+    missing = [value for value in missing if env.options.get(env.page_targets[value].text) not in values]
     if not missing:
         return "click[buy now]"
     return f"click[{generator.choice(missing) if generator else missing[0]}]"

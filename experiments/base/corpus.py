@@ -1,21 +1,25 @@
 """The text that the tiny base is trained on: generated here, nothing downloaded.
 
 Three kinds, mixed by the numbers in params.yaml: household episodes (small rooms of alfworld_env, played by the
-searching expert or at random), and procedural instruction tasks of reasoning-gym, answered in the form
-`<think>…</think><answer>…</answer>`.
+searching expert or at random), shop episodes (small invented shops of webshop_env, played by its expert), and
+procedural instruction tasks of reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import alfworld_env
+import webshop_env
 from alfworld_env import AlfworldEnv
 from encore.errors import UserError
 from encore.trajectories import Trajectory
+
+FIRST_SHOP = 1_000_000  # shops of experiments have seeds below this
 
 
 @dataclass(frozen=True)
@@ -23,31 +27,46 @@ class CorpusSettings:
     """The section `base.corpus` of params.yaml: how many episodes of each kind."""
 
     household: int = 16_000
-    random_share: float = 0.3  # of the household episodes, played at random: grammar and consequences, no aim
-    instructions: int = 3_000
+    random_share: float = 0.15  # of the household episodes, played at random: grammar and consequences, no aim
+    slip_share: float = 0.1  # of the expert's turns, preceded by an action that does nothing, and its refusal
+    shop: int = 2_500
+    instructions: int = 2_000
     families: list[str] = field(default_factory=lambda: ["chain_sum", "spell_backward", "letter_counting"])
     random_steps: int = 8
+    shop_products: int = 100  # of each shop
+    shop_goals: int = 50  # played in each shop
 
     def __post_init__(self) -> None:
-        if not 0 <= self.random_share <= 1:
-            raise UserError(f"base.corpus.random_share is {self.random_share}: it is a share between 0 and 1")
+        for name in ("random_share", "slip_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"base.corpus.{name} is {getattr(self, name)}: it is a share, at least 0 and below 1")
         unknown = sorted(set(self.families) - set(_THOUGHTS))
         if unknown:
             raise UserError(f"base.corpus.families names '{unknown[0]}': choose from {', '.join(_THOUGHTS)}")
 
 
-def household(number: int, random_share: float, random_steps: int, seed: int) -> Iterator[Trajectory]:
-    """Episodes in small rooms of the training scenes: the handcoded expert's, and a share of random ones."""
+def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
+    """Episodes in small rooms of the training scenes: the handcoded expert's, with slips, and a share of random ones."""
     generator = random.Random(f"household-{seed}")
-    for game in alfworld_env.generate_games(number, seed=seed, size="small", split="train"):
+    for game in alfworld_env.generate_games(settings.household, seed=seed, size="small", split="train"):
+        at_random = generator.random() < settings.random_share
         environment = AlfworldEnv(game)
-        observations = [environment.reset()]
-        actions: list[str] = []
-        won = False
-        plays_at_random = generator.random() < random_share
-        plan = [] if plays_at_random else alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
-        for turn in range(random_steps if plays_at_random else len(plan)):
-            action = _random_action(environment, generator) if plays_at_random else plan[turn]
+        observations, actions, won = [environment.reset()], [], False
+        known: set[str] = set()  # commands that were admissible at some time
+        plan = [] if at_random else alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
+        turn = 0
+        while turn < (settings.random_steps if at_random else len(plan)):
+            admissible = environment.admissible
+            slips = sorted(known.difference(admissible))
+            known.update(admissible)
+            if at_random:
+                action = _random_action(environment, generator)
+                turn += 1
+            elif slips and generator.random() < settings.slip_share:
+                action = generator.choice(slips)  # without it, a policy that erred once repeats its error for ever
+            else:
+                action = plan[turn]
+                turn += 1
             step = environment.step(action)
             actions.append(action)
             observations.append(step.observation)
@@ -60,13 +79,33 @@ def household(number: int, random_share: float, random_steps: int, seed: int) ->
             observations=observations,
             actions=actions,
             won=won,
-            source="random" if plays_at_random else "handcoded",
+            source="random" if at_random else "handcoded",
         )
 
 
 def _random_action(environment: AlfworldEnv, generator: random.Random) -> str:
     # The text of `help` is longer than most episodes and says nothing about the game.
     return generator.choice([action for action in environment.admissible if action != "help"])
+
+
+def shop(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
+    """Episodes of the shopping expert in small invented shops; their seeds start where no experiment's do."""
+    shops = math.ceil(settings.shop / settings.shop_goals)
+    for rank in range(shops):
+        place = webshop_env.generate_shop(settings.shop_products, seed=FIRST_SHOP + seed * shops + rank, size="small")
+        environment = webshop_env.WebShopEnv(place, mode="text")
+        for index in range(min(settings.shop_goals, settings.shop - rank * settings.shop_goals, len(place.goals))):
+            shown = webshop_env.demonstrate(environment, index, seed=seed)
+            yield Trajectory(
+                id=f"{place.name}/{index}",
+                environment="webshop",
+                task_type="webshop",
+                goal=place.goals[index].instruction_text,
+                observations=list(shown.observations),
+                actions=list(shown.actions),
+                won=shown.reward == 1.0,
+                source="expert",
+            )
 
 
 def instructions(number: int, families: list[str], seed: int) -> Iterator[Trajectory]:
@@ -126,7 +165,8 @@ _SIZES = {
 def corpus(settings: CorpusSettings, seed: int) -> list[Trajectory]:
     """The whole corpus in a seeded order."""
     trajectories = [
-        *household(settings.household, settings.random_share, settings.random_steps, seed),
+        *household(settings, seed),
+        *shop(settings, seed),
         *instructions(settings.instructions, settings.families, seed),
     ]
     random.Random(seed).shuffle(trajectories)

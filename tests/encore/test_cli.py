@@ -32,7 +32,7 @@ def test_starting_the_command_loads_no_heavy_library() -> None:
     ("name", "module"), [("alfworld", "alfworld_env.download"), ("webshop", "webshop_env.download")]
 )
 def test_data_calls_the_environments_download(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
-    asked = []
+    asked: list[str] = []
     fake = types.ModuleType(module)
     fake.download = asked.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module, fake)

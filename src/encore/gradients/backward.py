@@ -7,19 +7,24 @@ example i is `g_i.mT @ a_i` of its rows alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encore.errors import UserError
-from encore.gradients.layers import Layer, output_head
-from encore.gradients.layout import Rows
+from encore.gradients.layers import Layer, context_and_vocabulary, held_still, output_head
+from encore.gradients.layout import Batch, Example, Rows, read_examples, right_padded, validate
+
+log = logging.getLogger(__name__)
+
+NonFinite = Literal["raise", "exclude"]
 
 OnGradient = Callable[
     [int, Float[Tensor, "examples positions inputs"], Float[Tensor, "examples positions outputs"]], None
@@ -80,11 +85,54 @@ class Tap:
             raise UserError(f"layer {name} took no part in the loss: name the layers to use with `layers`")
 
 
-def backward(model: nn.Module, tap: Tap, rows: Rows) -> Float[Tensor, " examples"]:
-    """Runs one batch through the model and back; returns the mean response-token loss of each example, in float32.
+def run(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    groups: Sequence[Sequence[Example]],
+    on_gradient: OnGradient,
+    after_batch: Callable[[Rows, Float[Tensor, " examples"]], None],
+) -> None:
+    """Takes every group of examples through the model and back, and leaves the model as it was, whatever happens.
 
-    `model` must be held still (see `layers.held_still`) and causal: padding stands on the right, unmasked.
+    `after_batch` gets the rows just run, and the mean response-token loss of each, when all layers have been reached.
+    The model must be causal: padding stands on the right, unmasked.
     """
+    device = next(model.parameters()).device
+    with held_still(model), Tap(layers, on_gradient).attached() as tap:
+        for group in groups:
+            rows = right_padded(group).to(device)
+            after_batch(rows, backward(model, tap, rows))
+
+
+def checked(model: nn.Module, batches: Iterable[Batch], context_length: int | None) -> list[list[Example]]:
+    """The examples of all batches, each fit for the model: see `layout.validate` for what is refused."""
+    groups = read_examples(batches)
+    context, vocabulary = context_and_vocabulary(model)
+    validate(groups, context_length=context_length or context, vocabulary=vocabulary)
+    return groups
+
+
+def report_non_finite(rows: Rows, bad: Bool[Tensor, " examples"], policy: NonFinite) -> list[str]:
+    """Ids of the examples marked `bad`: logged under "exclude", fatal under "raise"."""
+    names = [rows.ids[row] for row in bad.nonzero()[:, 0].tolist()]
+    if names and policy == "raise":
+        raise UserError(f'example {names[0]} has a non-finite loss or gradient: drop it, or pass non_finite="exclude"')
+    for name in names:
+        log.warning("example %s has a non-finite loss or gradient: its row is NaN", name)
+    return names
+
+
+def product(left: Float[Tensor, "examples rows inner"], right: Float[Tensor, "examples inner columns"]) -> Tensor:
+    """Batched product in float32: half-precision inputs are summed, and kept, in full precision."""
+    if left.dtype == right.dtype == torch.float32:
+        return torch.bmm(left, right)
+    if left.is_cuda and left.dtype == right.dtype and left.dtype in (torch.bfloat16, torch.float16):
+        return torch.bmm(left, right, out_dtype=torch.float32)
+    return torch.bmm(left.float(), right.float())
+
+
+def backward(model: nn.Module, tap: Tap, rows: Rows) -> Float[Tensor, " examples"]:
+    """One batch through the model and back; the mean response-token loss of each example, in float32."""
     tap.start()
     with torch.enable_grad():
         logits, targets, owners = _scored_logits(model, rows)

@@ -5,7 +5,6 @@ Source: PRISM (arXiv 2601.07224), section 2, equation 1, with the loss averaged 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,14 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from encore.errors import UserError
-from encore.gradients.backward import Tap, backward
-from encore.gradients.layers import Layer, adapter_layers, context_and_vocabulary, find_layers, held_still
-from encore.gradients.layout import Batch, Rows, read_examples, right_padded, validate
+from encore.gradients.backward import NonFinite, checked, product, report_non_finite, run
+from encore.gradients.layers import Layer, adapter_layers, find_layers
+from encore.gradients.layout import Batch, Rows
 
-log = logging.getLogger(__name__)
-
-NonFinite = Literal["raise", "exclude"]
 BUFFER = 1 << 26
 """Most numbers in one intermediate (256 MB in float32): larger products are formed a few examples at a time."""
 
@@ -82,33 +77,28 @@ def probe(
     on_batch: Callable[[int], None] | None = None,
 ) -> Probe:
     """As `norms`, with what else the same pass gives: losses, ids, and the names of the matrices."""
-    if non_finite not in ("raise", "exclude"):
-        raise UserError(f'non_finite is "raise" or "exclude", not {non_finite!r}')
     chosen = adapter_layers(model) if layers == "adapters" else find_layers(model, layers)
-    groups = read_examples(batches)
-    context, vocabulary = context_and_vocabulary(model)
-    validate(groups, context_length=context_length or context, vocabulary=vocabulary)
+    groups = checked(model, batches, context_length)
     n_examples = sum(map(len, groups))
     result = torch.empty(n_examples, len(chosen))
     losses = torch.empty(n_examples)
     ids = [""] * n_examples
     excluded: list[str] = []
     squared = SquaredNorms(chosen)
-    device = next(model.parameters()).device
-    with held_still(model), Tap(chosen, squared).attached() as tap:
-        for group in groups:
-            rows = right_padded(group).to(device)
-            batch_losses = backward(model, tap, rows)
-            batch_norms = squared.collect(device).sqrt()
-            bad = ~(torch.isfinite(batch_norms).all(1) & torch.isfinite(batch_losses))
-            excluded += _report(rows, bad.cpu(), non_finite)
-            batch_norms[bad] = torch.nan
-            result[rows.places] = batch_norms.cpu()
-            losses[rows.places] = batch_losses.cpu()
-            for place, name in zip(rows.places.tolist(), rows.ids, strict=True):
-                ids[place] = name
-            if on_batch is not None:
-                on_batch(len(rows.ids))
+
+    def after_batch(rows: Rows, batch_losses: Tensor) -> None:
+        batch_norms = squared.collect(batch_losses.device).sqrt()
+        bad = ~(torch.isfinite(batch_norms).all(1) & torch.isfinite(batch_losses))
+        excluded.extend(report_non_finite(rows, bad, non_finite))
+        batch_norms[bad] = torch.nan
+        result[rows.places] = batch_norms.cpu()
+        losses[rows.places] = batch_losses.cpu()
+        for place, name in zip(rows.places.tolist(), rows.ids, strict=True):
+            ids[place] = name
+        if on_batch is not None:
+            on_batch(len(rows.ids))
+
+    run(model, chosen, groups, squared, after_batch)
     return Probe(result, losses, ids, [layer.name for layer in chosen], excluded)
 
 
@@ -163,21 +153,3 @@ def squared_gram(
     """‖gᵢᵀ aᵢ‖² = ⟨gᵢ gᵢᵀ, aᵢ aᵢᵀ⟩: the same sum in another order, cheaper with fewer positions than features."""
     # Rounding can take a vanishing gradient's sum below zero.
     return (product(gradients, gradients.mT) * input_gram).sum((1, 2)).clamp_min(0)
-
-
-def product(left: Float[Tensor, "examples rows inner"], right: Float[Tensor, "examples inner columns"]) -> Tensor:
-    """Batched product in float32: half-precision inputs are summed, and kept, in full precision."""
-    if left.dtype == torch.float32:
-        return torch.bmm(left, right)
-    if left.is_cuda and left.dtype in (torch.bfloat16, torch.float16):
-        return torch.bmm(left, right, out_dtype=torch.float32)
-    return torch.bmm(left.float(), right.float())
-
-
-def _report(rows: Rows, bad: Tensor, non_finite: NonFinite) -> list[str]:
-    names = [rows.ids[row] for row in bad.nonzero()[:, 0].tolist()]
-    if names and non_finite == "raise":
-        raise UserError(f'example {names[0]} has a non-finite loss or gradient: drop it, or pass non_finite="exclude"')
-    for name in names:
-        log.warning("example %s has a non-finite loss or gradient: its row is NaN", name)
-    return names

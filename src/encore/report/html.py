@@ -15,7 +15,7 @@ from markupsafe import Markup
 from encore.report import narrative, plots, tables
 from encore.report.comparison import Comparison
 
-HOW_TO_ADD = "Add one file with one class to the folder of the arms, and its name to params.yaml; then `dvc repro`."
+HOW_TO_ADD = "one file with one class in the folder of the arms and its name in params.yaml, then dvc repro."
 
 
 def render(comparison: Comparison) -> str:

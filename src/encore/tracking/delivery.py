@@ -62,7 +62,7 @@ class Delivery:
 
         try:
             mlflow_sync.push_running(run.work, lines, self.home)
-        except Unreachable as error:
+        except Exception as error:  # no trouble with MLflow, not even a defect here, may end a training
             self._warn(error)
             return
         self._begun, self._pushed_s = True, time.monotonic()
@@ -75,50 +75,49 @@ class Delivery:
 
         try:
             mlflow_sync.end_running(run.work, status, self.home)
-        except Unreachable as error:
+        except Exception as error:  # it would hide the error that ended the run
             self._warn(error)
 
     def deliver(self, run: Run) -> str:
         """Sends the finished run and what is queued, or queues it; returns the words for the summary line."""
         if self.mode == "off":
             return "MLflow: off"
-        note = queue(self.home, run.inputs_hash, run.final)
         took_s = run.record["costs"]["wall_s"]
         closes = bool(run.record["parents"])
-        if self.mode == "deferred" or (
-            self.mode == "auto" and not closes and took_s < SEND_AFTER_S and not self._begun
-        ):
-            return "MLflow: queued"
-        if self._warned:
-            return f"MLflow: queued in {note.parent}"
-        from encore.tracking import mlflow_sync
-
+        short = self.mode == "auto" and not closes and took_s < SEND_AFTER_S and not self._begun
+        sent = None
         try:
-            sent = mlflow_sync.sync_pending(self.home)
-        except Unreachable as error:
-            self._warn(error)
-            return f"MLflow: queued in {note.parent}"
-        return f"MLflow: sent {len(sent)} run{'' if len(sent) == 1 else 's'}"
+            queue(self.home, run.inputs_hash, run.final)
+            if not (self._warned or short or self.mode == "deferred"):
+                from encore.tracking import mlflow_sync
 
-    def _warn(self, error: Unreachable) -> None:
+                outcomes = mlflow_sync.sync_pending(self.home)
+                sent = sum(outcome.status == "sent" for outcome in outcomes)
+        except Exception as error:  # the output stands: exit status 1 would make DVC delete and repeat it
+            self._warn(error)
+        return "MLflow: queued" if sent is None else f"MLflow: sent {sent} run{'' if sent == 1 else 's'}"
+
+    def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
+            reason = str(error) if isinstance(error, Unreachable) else f"{type(error).__name__}: {error}"
+            reason = reason.splitlines()[0]
             print(
-                f"encore: MLflow cannot be reached ({error}); the files are kept, `encore track sync` sends them later",
+                f"encore: MLflow cannot be reached ({reason}); nothing is lost, `encore track sync` sends it later",
                 file=sys.stderr,
             )
 
 
-def queue(home: Path, inputs_hash: str, folder: Path) -> Path:
+def queue(home: Path, inputs_hash: str, folder: Path) -> None:
     """Notes that the run in `folder` is to be sent."""
     note = home / PENDING / inputs_hash
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text(f"{folder.as_posix()}\n", encoding="utf-8")
-    return note
 
 
 def queued(home: Path) -> list[tuple[Path, Path]]:
     """(note, run folder) of every queued run, oldest first."""
     notes = [note for note in (home / PENDING).glob("*") if note.is_file()] if (home / PENDING).is_dir() else []
     notes.sort(key=lambda note: note.stat().st_mtime_ns)
-    return [(note, Path(note.read_text(encoding="utf-8").strip())) for note in notes]
+    # The notes name folders as seen from the checkout, which holds `home`.
+    return [(note, home.parent / note.read_text(encoding="utf-8").strip()) for note in notes]

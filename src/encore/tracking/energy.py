@@ -78,7 +78,6 @@ class EnergyMeter:
     def _begin_later(self) -> None:
         if self._stopped.wait(self._start_after_s):
             return
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         with self._lock:
             self._open()
             if self._stopped.is_set():
@@ -90,6 +89,8 @@ class EnergyMeter:
         try:
             from codecarbon import OfflineEmissionsTracker
 
+            # Its import sets the level to INFO, and it writes two lines before it reads `log_level`.
+            logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
             tracker = OfflineEmissionsTracker(
                 country_iso_code=self._country or _ANY_COUNTRY,
                 measure_power_secs=MEASURE_EVERY_S,

@@ -9,10 +9,12 @@ from typing import Any
 SHOWN_RESULTS = 4
 
 
-def summary_line(folder: Path, record: Mapping[str, Any], results: Mapping[str, Any], note: str) -> str:
+def summary_line(folder: Path, shown_as: Path, record: Mapping[str, Any], results: Mapping[str, Any], note: str) -> str:
     """`prism.train: made runs/x (12 files, 3.1 MB) | success 0.31 | 2 min 3 s, 12.3k tokens trained | MLflow: sent`."""
     files = [file for file in folder.rglob("*") if file.is_file()]
-    made = f"{record['stage']}: made {folder} ({len(files)} files, {size(sum(file.stat().st_size for file in files))})"
+    made = (
+        f"{record['stage']}: made {shown_as} ({len(files)} files, {size(sum(file.stat().st_size for file in files))})"
+    )
     numbers = dict(flatten_numbers(results))
     shown = [f"{key} {value:.4g}" for key, value in list(numbers.items())[:SHOWN_RESULTS]]
     if len(numbers) > SHOWN_RESULTS:

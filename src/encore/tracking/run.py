@@ -91,7 +91,9 @@ class Run:
             "datasets": [],
             "parents": [],
         }
-        self.work = HOME / "work" / self.inputs_hash
+        # Absolute: a stage may change its current folder.
+        self._home, self._target = HOME.absolute(), self.final.absolute()
+        self.work = self._home / "work" / self.inputs_hash
         self.out = self.work / "out"
         self.checkpoints = self.work / "checkpoints"
         self.resumed = False
@@ -127,7 +129,7 @@ class Run:
         self.record |= {"git": provenance.git_state(), "versions": provenance.package_versions()}
         from encore.tracking.delivery import Delivery
 
-        self._delivery = Delivery(self._settings.get("mlflow"), HOME)
+        self._delivery = Delivery(self._settings.get("mlflow"), self._home)
         _active = self
         return self
 
@@ -282,10 +284,10 @@ class Run:
         write_json(self.out / RESULT_FILE, self._results)
         costs = self.costs.totals(final=True)
         self.write_record(self.out, status="finished", ended=_now(), hardware=provenance.hardware(), costs=costs)
-        publish(self.out, self.final)
+        publish(self.out, self._target)
         remove(self.work)
         note = self._delivery.deliver(self)
-        print(summary_line(self.final, self.record, self._results, note), flush=True)
+        print(summary_line(self._target, self.final, self.record, self._results, note), flush=True)
 
 
 def _now() -> str:

@@ -136,14 +136,12 @@ def _client(uri: str) -> MlflowClient:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """MLflow logs a traceback for what is told here in one line."""
-    logger = logging.getLogger("mlflow")
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(disabled)
-        logger.setLevel(logging.ERROR)
 
 
 def _is_delivery_error(error: Exception) -> bool:

@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 
 from encore import gradients
 from encore.errors import UserError
+from encore.gradients.backward import product
+from encore.gradients.frobenius import squared_direct, squared_gram
 from encore.gradients.layers import adapter_layers, find_layers
-from encore.gradients.frobenius import product, squared_direct, squared_gram
 
 SETTINGS = {
     "grouped-query": {},

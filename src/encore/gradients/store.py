@@ -1,0 +1,285 @@
+"""Features on disk: whole shards of rows in safetensors files, read through memory maps.
+
+A store is a folder. `store.json` says what the rows are: their width and type, the projector, the model, the optimizer,
+the examples; two runs that differ in any of it cannot share a store. Each `rows-<number>.safetensors` holds
+`values` [rows, dim] and `scales` [rows], and in its header the ids of its rows, the fingerprint of `store.json` and a
+CRC-32 of its data. A shard is written under another name, flushed to disk and then renamed, so it is there whole or not
+at all; a killed run goes on with the first shard that is missing. `index.json`, made by `seal`, lists all of them.
+
+A row is kept as `values * scale`, with the largest of `values` at 1 (fp16) or 127 (int8): raw gradients are often too
+small for fp16 alone. A row that holds NaN has the scale NaN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from encore.errors import UserError
+
+StoreType = Literal["fp16", "int8", "fp32"]
+_TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], float]] = {
+    "fp16": (torch.float16, np.dtype(np.float16), 1.0),
+    "int8": (torch.int8, np.dtype(np.int8), 127.0),
+    "fp32": (torch.float32, np.dtype(np.float32), 0.0),
+}
+_LARGEST_HEADER = 1 << 28
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of rows, as its header describes it."""
+
+    path: Path
+    number: int
+    ids: list[str]
+    crc: int
+    starts: dict[str, int]
+    """First byte of `values` and of `scales`."""
+
+    def array(self, key: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+        return np.memmap(self.path, dtype, "r", self.starts[key], shape)
+
+
+class Store:
+    """A folder of feature rows in the order of their shards.
+
+    `len(store)`, `store.ids`, `store[3]`, `store[10:20]`, `store[[4, 2]]` (float32 arrays [rows, dim]) and
+    `store.chunks(rows)` read only what they give.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any], fingerprint: str):
+        self.path = path
+        self.about = about
+        self.fingerprint = fingerprint
+        self.dim: int = about["dim"]
+        self.dtype: StoreType = about["dtype"]
+
+    @classmethod
+    def create(cls, path: str | Path, *, dim: int, dtype: StoreType = "fp16", **about: Any) -> Store:
+        """The store at `path`, begun if there is none, and the same one if there is.
+
+        Args:
+            dim: numbers a row.
+            dtype: how a number is kept: "fp16" (2 bytes, error 5e-4 of it), "int8" (1 byte, error 1/254 of the row's
+                largest) or "fp32".
+            about: whatever else the rows depend on, JSON values only.
+
+        Raises:
+            UserError: the store there holds rows of another kind.
+        """
+        if dtype not in _TYPES:
+            raise UserError(f"store dtype {dtype!r} is not one of {', '.join(_TYPES)}")
+        path = Path(path)
+        wanted = {"format": 1, "dim": dim, "dtype": dtype, **json.loads(json.dumps(about))}
+        if (path / "store.json").exists():
+            found = cls.open(path)
+            different = sorted(key for key in wanted | found.about if wanted.get(key) != found.about.get(key))
+            if different:
+                key = different[0]
+                there, here = found.about.get(key), wanted.get(key)
+                raise UserError(f"{path} is a store with another {key}: {there} there, {here} here: use another folder")
+            return found
+        path.mkdir(parents=True, exist_ok=True)
+        _write(path / "store.json", json.dumps(wanted, indent=1, sort_keys=True).encode())
+        return cls(path, wanted, _fingerprint(wanted))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """The store at `path`; shards are looked at on first use.
+
+        Raises:
+            UserError: there is no store, or not one of this format.
+        """
+        path = Path(path)
+        try:
+            about = json.loads((path / "store.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise UserError(f"{path} is not a feature store: store.json is missing or broken") from error
+        if about.get("format") != 1:
+            raise UserError(f"{path} is a feature store of format {about.get('format')}; this version reads format 1")
+        return cls(path, about, _fingerprint(about))
+
+    def write(self, number: int, ids: Sequence[str], rows: Float[Tensor, "rows dim"]) -> None:
+        """Writes shard `number`, whole, in place of any other by that number."""
+        if rows.shape != (len(ids), self.dim):
+            raise UserError(f"shard {number}: rows are {list(rows.shape)}, not {len(ids)} x {self.dim}")
+        kept_as, _, top = _TYPES[self.dtype]
+        if top:
+            scales = rows.abs().amax(1) / top if len(rows) else rows.new_zeros(0)
+            values = (
+                rows / torch.where(scales > 0, scales, 1.0)[:, None]
+            )  # NaN > 0 is false: such a row is stored as it is
+            values = (values.nan_to_num(0, 0, 0).round() if self.dtype == "int8" else values).to(kept_as)
+        else:
+            scales, values = rows.new_ones(len(rows)), rows.float()
+        tensors = {"values": values.contiguous().cpu(), "scales": scales.float().cpu()}
+        header = {
+            "ids": json.dumps(list(ids)),
+            "fingerprint": self.fingerprint,
+            "number": str(number),
+            "crc": str(_crc(tensors["values"].numpy(), tensors["scales"].numpy())),
+        }
+        unfinished = self.path / f".rows-{number:06d}.{os.getpid()}.tmp"
+        save_file(tensors, unfinished, header)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(self._file(number))
+        self.__dict__.pop("shards", None)
+
+    def append(self, ids: Sequence[str], rows: Float[Tensor, "rows dim"]) -> None:
+        """Writes the rows as one shard after the last."""
+        self.write(self.shards[-1].number + 1 if self.shards else 0, ids, rows)
+
+    def written(self, number: int, ids: Sequence[str]) -> bool:
+        """Whether shard `number` is there, whole, with these rows.
+
+        Raises:
+            UserError: it is there with other rows, or from another store.
+        """
+        if not self._file(number).exists():
+            return False
+        try:
+            shard = self._read(self._file(number))
+        except _TornError:
+            return False
+        if shard.ids != list(ids):
+            raise UserError(f"{shard.path} holds other examples than these: use another folder")
+        return True
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """Every shard there is, in order, from the files' headers alone."""
+        shards = [self._read(file) for file in sorted(self.path.glob("rows-*.safetensors"))]
+        numbers = [shard.number for shard in shards]
+        if numbers != list(range(len(numbers))):
+            lost = next(number for number in range(len(numbers)) if numbers[number] != number)
+            raise UserError(f"{self.path} lacks shard {lost}: run the worker that makes it again")
+        return shards
+
+    def __len__(self) -> int:
+        return sum(len(shard.ids) for shard in self.shards)
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the rows, in order."""
+        return [name for shard in self.shards for name in shard.ids]
+
+    def __getitem__(self, places: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        ends = np.cumsum([0] + [len(shard.ids) for shard in self.shards])
+        every = np.arange(ends[-1])[np.asarray(places) if isinstance(places, Sequence) else places]
+        wanted = np.atleast_1d(every)
+        result = np.empty((len(wanted), self.dim), np.float32)
+        owner = np.searchsorted(ends, wanted, side="right") - 1
+        for number in np.unique(owner):
+            mine = owner == number
+            result[mine] = self._rows(self.shards[number], wanted[mine] - ends[number])
+        return result if every.ndim else result[0]
+
+    def chunks(self, rows: int = 1024) -> Iterator[np.ndarray]:
+        """The rows in order, so many at a time."""
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
+
+    def verify(self) -> None:
+        """Reads every byte and compares it with the shards' checksums.
+
+        Raises:
+            UserError: a shard is torn, foreign, missing or damaged.
+        """
+        self.__dict__.pop("shards", None)
+        for shard in self.shards:
+            if _crc(*self._arrays(shard)) != shard.crc:
+                raise UserError(
+                    f"{shard.path} is damaged: its checksum does not fit: delete it and run its worker again"
+                )
+
+    def seal(self, ids: Sequence[str]) -> None:
+        """Checks that the rows are those of `ids`, in order and undamaged, and writes `index.json`.
+
+        Raises:
+            UserError: a row is missing, extra or misplaced; or as `verify`.
+        """
+        self.verify()
+        if self.ids != list(ids):
+            short = (
+                f"{len(self)} rows for {len(ids)} examples"
+                if len(self) != len(ids)
+                else "its rows are in another order"
+            )
+            raise UserError(f"{self.path} is not complete: {short}")
+        for unfinished in self.path.glob(".*.tmp"):  # of workers that were killed
+            unfinished.unlink()
+        files = [{"file": shard.path.name, "rows": len(shard.ids), "crc": shard.crc} for shard in self.shards]
+        index = {"fingerprint": self.fingerprint, "rows": len(self), "shards": files}
+        _write(self.path / "index.json", json.dumps(index, indent=1).encode())
+
+    def _file(self, number: int) -> Path:
+        return self.path / f"rows-{number:06d}.safetensors"
+
+    def _arrays(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        values = shard.array("values", _TYPES[self.dtype][1], (len(shard.ids), self.dim))
+        return values, shard.array("scales", np.dtype(np.float32), (len(shard.ids),))
+
+    def _rows(self, shard: Shard, places: np.ndarray) -> np.ndarray:
+        values, scales = self._arrays(shard)
+        return values[places].astype(np.float32) * scales[places, None]
+
+    def _read(self, path: Path) -> Shard:
+        """The shard at `path` from its header: 8 bytes of length, then JSON, as the safetensors format has it."""
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            try:
+                if length > _LARGEST_HEADER:
+                    raise ValueError("header too long")
+                header = json.loads(file.read(length))
+                about = header["__metadata__"]
+                ids = json.loads(about["ids"])
+                starts = {key: 8 + length + header[key]["data_offsets"][0] for key in ("values", "scales")}
+                size = 8 + length + max(header[key]["data_offsets"][1] for key in ("values", "scales"))
+                shard = Shard(path, int(about["number"]), ids, int(about["crc"]), starts)
+            except (ValueError, KeyError, TypeError) as error:
+                raise _TornError(
+                    f"{path} is torn: its header cannot be read: delete it and run its worker again"
+                ) from error
+        if path.stat().st_size != size:
+            raise _TornError(
+                f"{path} is torn: {path.stat().st_size} of {size} bytes: delete it and run its worker again"
+            )
+        if about["fingerprint"] != self.fingerprint:
+            raise UserError(f"{path} is from another store: its fingerprint is not that of store.json: remove it")
+        return shard
+
+
+class _TornError(UserError):
+    """A shard that was not written to its end."""
+
+
+def _crc(values: np.ndarray, scales: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(scales).data, zlib.crc32(np.ascontiguousarray(values).data))
+
+
+def _fingerprint(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
