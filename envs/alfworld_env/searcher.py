@@ -81,19 +81,15 @@ class Searcher:
 
     def _place_all(self) -> None:
         for item, place in self._find(self._item_class, self._search_order()):
-            if self._goal.count == 2 and _class(place) == self._target_class and self._keep(place):
-                continue  # it is where it belongs: only the other one is missing
             if self._take(item, place):
                 if self._goal.condition and not self._treat(item):
                     return
                 if not self._put(item):
                     return
 
-    def _keep(self, place: str) -> bool:
-        """Two objects must meet in one place: the one with most of them, the first seen of equals."""
-        return place == self._meeting_place()
-
     def _meeting_place(self) -> str | None:
+        """Two objects must meet in one place: the one with most of them, the first seen of equals."""
+
         def held(place: str) -> int:
             return sum(_class(o) == self._item_class for o in self._seen.get(place, ()))
 
@@ -128,7 +124,7 @@ class Searcher:
             self._look_into(unseen)
 
     def _known(self, class_: str) -> tuple[str, str] | None:
-        meeting = self._meeting_place() if self._goal.count == 2 else None
+        meeting = self._meeting_place() if self._goal.count == 2 else None  # what lies there already stays there
         for place, items in self._seen.items():
             for item in items:
                 if _class(item) == class_ and place != meeting and (item, place) not in self._useless:

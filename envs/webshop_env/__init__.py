@@ -1,9 +1,9 @@
-"""WebShop as a pip package: the shop of princeton-nlp/WebShop, text for text, without server, JVM or downloads of models.
+"""WebShop as a pip package: the shop of princeton-nlp/WebShop, text for text, without server, JVM or model downloads.
 
-    shop = load_shop("data/webshop")          # the official files, or generate_shop(200, seed=0)
-    env = WebShopEnv(shop, mode="text")
-    print(env.reset(0))                       # goal 0
-    print(env.step("search[wool hat]").observation)
+shop = load_shop("data/webshop")          # the official files, or generate_shop(200, seed=0)
+env = WebShopEnv(shop, mode="text")
+print(env.reset(0))                       # goal 0
+print(env.step("search[wool hat]").observation)
 """
 
 from webshop_env.catalogue import Catalogue, LoadReport, Product

@@ -8,8 +8,8 @@ The grammar is written over classes, not characters: every character of the text
 
     a letter   A letter that is also an emoji   H Hebrew letter   0 digit   n other numeral   K Katakana   _ joiner
     l : (between letters)   d , ; (between digits)   b . ’ (between either)   q '   Q "
-    x mark or format   f, v presentation selectors   z joiner of emoji   k keycap   m skin tone   t, T tags   S mark of s
-    s Thai, Lao, Khmer, Myanmar   h ideograph   j Hiragana   e pictograph   r flag letter   # keycap base
+    x mark or format   f, v presentation marks   z emoji joiner   k keycap   m skin tone   t, T tags
+    s Thai, Lao, Khmer, Myanmar   S their marks   h ideograph   j Hiragana   e pictograph   r flag letter   # keycap base
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from pathlib import Path
 from webshop_env.porter import stem
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this"
-    " to was will with".split()
-)
+    [
+        "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not",
+        "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was",
+        "will", "with",
+    ]
+)  # fmt: skip
 MAX_TOKEN_UNITS = 255  # UTF-16 units: Lucene's scanner sees no more than these from the start of a token
 POSSESSIVES = ("'s", "’s", "＇s", "'S", "’S", "＇S")
 

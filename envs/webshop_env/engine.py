@@ -1,4 +1,4 @@
-"""WebShop's text environment: the state machine of web_agent_site/envs/web_agent_text_env.py without server and HTML."""
+"""The text environment: the state machine of web_agent_site/envs/web_agent_text_env.py, without server and HTML."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ class WebShopEnv:
     backdoors: True gives the search words <r>, <c>, <q> their hidden meaning; otherwise they are ordinary text.
     show_attrs, num_prev_obs, num_prev_actions, session_prefix: as in the original.
 
-    There is no step limit, and an action that is not possible changes nothing. Raises ShopDataError for an unknown mode,
-    and where purchases could not be paid because noun sets are missing.
+    There is no step limit, and an action that is not possible changes nothing. Raises ShopDataError for an unknown
+    mode, and where purchases could not be paid because noun sets are missing.
     """
+
+    _page: Page
 
     def __init__(
         self,
@@ -103,9 +105,9 @@ class WebShopEnv:
         """
         if goal is None:
             goal = self.goal_index
-        name = self._prefix + ("".join(self._random.choices(string.ascii_lowercase, k=10)) if goal is None else str(goal))
-        self.session = name
-        self.current_goal = self._goal_of_session(name, goal)
+        name = "".join(self._random.choices(string.ascii_lowercase, k=10)) if goal is None else str(goal)
+        self.session = self._prefix + name
+        self.current_goal = self._goal_of_session(self.session, goal)
         self.goal: Goal = self.shop.goals[self.current_goal]
         self.last_reward: Reward | None = None
         self._previous_actions: list[str] = []
@@ -182,9 +184,9 @@ class WebShopEnv:
 
     @property
     def admissible(self) -> list[str]:
-        """Actions with an effect, in page order; "search[<keywords>]" stands for any search on the search page."""
+        """Actions with an effect, sorted; "search[<keywords>]" stands for any search on the search page."""
         clicks = [f"click[{name}]" for name in self._page.targets if name and name != "search"]
-        return ["search[<keywords>]", *clicks] if self._page.has_search_bar else clicks
+        return sorted([*clicks, "search[<keywords>]"] if self._page.has_search_bar else clicks)
 
     def is_admissible(self, action: str) -> bool:
         """Whether an action does anything on the present page (a search does on every page)."""
@@ -271,7 +273,8 @@ class WebShopEnv:
         return [asin for asin in self.shop.search.top(" ".join(keywords), HITS) if asin in catalogue]
 
     def _to_item(self) -> None:
-        url = f"{BASE_URL}/item_page/{self.session}/{self.asin}/{'+'.join(self.keywords)}/{self.page}/{json.dumps(self.options)}"
+        keywords = "+".join(self.keywords)
+        url = f"{BASE_URL}/item_page/{self.session}/{self.asin}/{keywords}/{self.page}/{json.dumps(self.options)}"
         self._show(url, self.shop.item_block(self.asin, self.show_attrs))
 
     def _to_sub_page(self, name: str) -> None:

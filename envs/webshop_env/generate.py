@@ -1,9 +1,9 @@
-"""Invented shops in the schema of the official files: for tests, for laptops, and for policies of a few million weights.
+"""Invented shops in the schema of the official files: for tests, laptops, and policies of a few million weights.
 
 Products of one kind share their kind, their category and many attributes, so that a search for the kind alone leaves a
 choice to make. The words of the instruction narrow it; the price and, in full shops, attributes that only the page of
-features names decide it, so that buying the first hit is not enough. Nothing here is scraped, and the generator knows the nouns of
-its titles: no language model is needed.
+features names decide it, so that buying the first hit is not enough. Nothing here is scraped, and the generator knows
+the nouns of its titles: no language model is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from webshop_env.search import Retriever
 from webshop_env.shop import Shop
 
 GeneratedSize = Literal["full", "small"]
-SMALL_PRICES = (4, 70)  # dollars
+SMALL_PRICES = ((4, 20), (45, 90))  # dollars: cheap or dear, so that a limit parts twins
 SMALL_PAGE = 3  # hits on a results page of a small shop; an episode then takes about 200 tokens of a small vocabulary
 ASIN_LETTERS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
@@ -145,7 +145,8 @@ def _full_product(asin: str, family: _Family, generator: random.Random, files: G
     category, kind, purpose, shown = family.category, family.kind, family.purpose, family.shown
     hidden = generator.sample(family.hidden, generator.randint(2, 3))
     model = f"{generator.choice('ABCDEKMRTX')}{generator.randint(10, 999)}"
-    title = f"{family.brand} {shown[0].title()} {kind.name.title()} for {purpose.title()}, {shown[1].title()}, Model {model}"
+    named = f"{family.brand} {shown[0].title()} {kind.name.title()}"
+    title = f"{named} for {purpose.title()}, {shown[1].title()}, Model {model}"
     phrases = category.attributes
     nouns = [family.brand, *phrases[shown[0]], kind.name, purpose, *phrases[shown[1]], "model", model]
     # The index reads the description and the first bullet: what stands in later bullets has to be looked up.
@@ -160,7 +161,9 @@ def _full_product(asin: str, family: _Family, generator: random.Random, files: G
         if generator.random() < 0.85
     }
     price = family.price * generator.uniform(1.0, 1.8)
-    _add(files, asin, title, nouns, description, [b.capitalize() for b in bullets], category, kind, options, price, generator)
+    bullets = [bullet.capitalize() for bullet in bullets]
+    draft = _Draft(asin, title, nouns, description, bullets, category, kind, options, price)
+    _add_product(files, draft, generator.random() < 0.1, generator)
     wanted = generator.sample(shown, generator.randint(1, 2)) + generator.sample(hidden, generator.randint(1, 2))
     rest = f" with {' and '.join(wanted[2:])}" if wanted[2:] else ""
     details = {
@@ -168,7 +171,7 @@ def _full_product(asin: str, family: _Family, generator: random.Random, files: G
         "instruction": f"Find me {', '.join(wanted[:2])} {kind.plural} for {purpose}{rest}",
         "instruction_attributes": wanted,
     }
-    _add_instructions(files, asin, details, options, f"i am looking for {' '.join(wanted)} {kind.plural}", generator)
+    _add_instructions(files, draft, details, f"i am looking for {' '.join(wanted)} {kind.plural}", generator)
 
 
 def _small_products(asins: list[str], generator: random.Random, files: GeneratedFiles) -> None:
@@ -178,10 +181,10 @@ def _small_products(asins: list[str], generator: random.Random, files: Generated
         kind = generator.choice(category.kinds[:2])
         adjective, material = generator.choice(SMALL_ADJECTIVES), generator.choice(SMALL_MATERIALS)
         name = generator.choice(list(SMALL_OPTIONS))
-        size = generator.randint(2, 3)
+        size = generator.randint(3, 5)
         for asin in remaining[:size]:
             # One title, prices far apart: the list shows which of the twins the instruction can mean.
-            price = float(generator.randint(*SMALL_PRICES))
+            price = float(generator.randint(*generator.choice(SMALL_PRICES)))
             options = {name: generator.sample(SMALL_OPTIONS[name], 2)}
             _small_product(asin, category, kind, (adjective, material), options, price, generator, files)
         remaining = remaining[size:]
@@ -200,62 +203,58 @@ def _small_product(
     adjective, material = attributes
     title = f"{adjective} {material} {kind.name}"
     bullets = [f"{adjective} and {material}"]
-    _add(files, asin, title, [material, kind.name], f"a {title}", bullets, category, kind, options, price, generator)
+    draft = _Draft(asin, title, [material, kind.name], f"a {title}", bullets, category, kind, options, price)
+    _add_product(files, draft, price_range=False, generator=generator)
     wanted = generator.choice(([adjective], [material], [adjective, material]))
     text = f"{' '.join(wanted)} {kind.name}"
     details = {"attributes": list(attributes), "instruction": f"find {text}", "instruction_attributes": wanted}
-    _add_instructions(files, asin, details, options, f"i want {text}", generator)
+    _add_instructions(files, draft, details, f"i want {text}", generator)
 
 
-def _add(
-    files: GeneratedFiles,
-    asin: str,
-    title: str,
-    nouns: list[str],
-    description: str,
-    bullets: list[str],
-    category: Category,
-    kind: Kind,
-    options: dict[str, list[str]],
-    price: float,
-    generator: random.Random,
-) -> None:
-    price = round(price, 2)
-    ranged = generator.random() < 0.1 and not price.is_integer()
+@dataclass(frozen=True)
+class _Draft:
+    """What the page of a product says; `price` in dollars."""
+
+    asin: str
+    title: str
+    nouns: list[str]
+    description: str
+    bullets: list[str]
+    category: Category
+    kind: Kind
+    options: dict[str, list[str]]
+    price: float
+
+
+def _add_product(files: GeneratedFiles, draft: _Draft, price_range: bool, generator: random.Random) -> None:
+    price = round(draft.price, 2)
+    groups = {name: [{"value": value, "image": None} for value in values] for name, values in draft.options.items()}
     files.products.append(
         {
-            "asin": asin,
-            "name": title,
-            "full_description": description,
-            "small_description": bullets,
-            "pricing": f"${price} - ${round(price * generator.uniform(1.1, 1.6), 2)}" if ranged else f"${price}",
+            "asin": draft.asin,
+            "name": draft.title,
+            "full_description": draft.description,
+            "small_description": draft.bullets,
+            "pricing": f"${price} - ${round(price * generator.uniform(1.1, 1.6), 2)}" if price_range else f"${price}",
             "images": [],
-            "customization_options": {
-                name: [{"value": value, "image": None} for value in values] for name, values in options.items()
-            }
-            or "",
-            "category": category.name,
-            "query": kind.plural,
-            "product_category": " › ".join((*kind.levels, kind.plural.title())),
+            "customization_options": groups or "",
+            "category": draft.category.name,
+            "query": draft.kind.plural,
+            "product_category": " › ".join((*draft.kind.levels, draft.kind.plural.title())),
             "average_rating": "",
         }
     )
-    files.nouns[asin] = [noun.lower() for noun in nouns]
+    files.nouns[draft.asin] = [noun.lower() for noun in draft.nouns]
 
 
 def _add_instructions(
-    files: GeneratedFiles,
-    asin: str,
-    details: dict[str, Any],
-    options: dict[str, list[str]],
-    opening: str,
-    generator: random.Random,
+    files: GeneratedFiles, draft: _Draft, details: dict[str, Any], opening: str, generator: random.Random
 ) -> None:
-    files.details[asin] = details
-    chosen = [generator.choice(values) for values in options.values()]
-    files.human[asin] = [
+    files.details[draft.asin] = details
+    chosen = [generator.choice(values) for values in draft.options.values()]
+    files.human[draft.asin] = [
         {
-            "asin": asin,
+            "asin": draft.asin,
             "instruction": f"{opening}{' in ' + ' and '.join(chosen) if chosen else ''}.",
             "attributes": details["attributes"],
             "options": chosen,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BRAND_STARTS = ("Al", "Bren", "Cor", "Dal", "El", "Fen", "Gal", "Hol", "Il", "Jor", "Kel", "Lum", "Mor", "Nel", "Or", "Pel")
-BRAND_ENDS = ("bora", "dano", "fira", "gusto", "lenti", "mira", "nova", "porto", "quist", "rella", "sano", "tora", "vanti", "wick")
+BRAND_STARTS = ("Al", "Bren", "Cor", "Dal", "El", "Fen", "Gal", "Hol", "Il", "Jor", "Kel", "Lum", "Mor", "Nel", "Pel")
+BRAND_ENDS = ("bora", "dano", "fira", "gusto", "lenti", "mira", "nova", "porto", "quist", "rella", "sano", "vanti")
 
 COLOURS = ("black", "blue", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow")
 SIZES = ("small", "medium", "large", "x-large", "xx-large")
@@ -45,6 +45,9 @@ def _attributes(text: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+_SHOE_SIZES = ("7", "8", "9", "10", "11")
+_RUG_SIZES = ("2x3", "4x6", "5x8", "8x10")
+_LAYOUTS = ("compact", "full")
 _CLOTHES = {"color": COLOURS, "size": SIZES}
 CATEGORIES = (
     Category(
@@ -54,7 +57,7 @@ CATEGORIES = (
             Kind("shirt", "shirts", ("Clothing", "Tops"), _CLOTHES, (9, 45)),
             Kind("hat", "hats", ("Clothing", "Accessories"), {"color": COLOURS}, (6, 35)),
             Kind("socks", "socks", ("Clothing", "Accessories"), {"color": COLOURS, "pack": PACKS}, (5, 30)),
-            Kind("boots", "boots", ("Shoes", "Outdoor"), {"color": COLOURS, "size": ("7", "8", "9", "10", "11")}, (30, 160)),
+            Kind("boots", "boots", ("Shoes", "Outdoor"), {"color": COLOURS, "size": _SHOE_SIZES}, (30, 160)),
         ),
         _attributes(
             "machine washable; water resistant; quick drying; long *sleeve; slim fit; *arch *support; *rubber *sole;"
@@ -82,13 +85,15 @@ CATEGORIES = (
         (
             Kind("speaker", "speakers", ("Electronics", "Audio"), {"color": COLOURS}, (15, 150)),
             Kind("cable", "cables", ("Electronics", "Cables"), {"color": COLOURS[:4], "length": LENGTHS}, (5, 30)),
-            Kind("camera", "cameras", ("Electronics", "Security"), {"color": COLOURS[:4], "pack": PACKS[:3]}, (30, 220)),
+            Kind("camera", "cameras", ("Electronics", "Video"), {"color": COLOURS[:4], "pack": PACKS[:3]}, (30, 220)),
             Kind("headphones", "headphones", ("Electronics", "Audio"), {"color": COLOURS}, (12, 180)),
-            Kind("keyboard", "keyboards", ("Electronics", "Computers"), {"color": COLOURS, "layout": ("compact", "full")}, (15, 120)),
+            Kind(
+                "keyboard", "keyboards", ("Electronics", "Computers"), {"color": COLOURS, "layout": _LAYOUTS}, (15, 120)
+            ),
         ),
         _attributes(
-            "noise cancelling; high *speed; fast charging; wireless *bluetooth; hands free; stereo *sound; heavy duty; gold"
-            " plated; motion *detection; high *resolution; usb *port; long *battery; water proof; plug *play"
+            "noise cancelling; high *speed; fast charging; wireless *bluetooth; hands free; stereo *sound; heavy duty;"
+            " gold plated; motion *detection; high *resolution; usb *port; long *battery; water proof; plug *play"
         ),
         ("home", "car", "office", "gaming", "party"),
     ),
@@ -97,13 +102,13 @@ CATEGORIES = (
         (
             Kind("lamp", "lamps", ("Home", "Lighting"), {"color": COLOURS, "size": SIZES[:3]}, (12, 110)),
             Kind("chair", "chairs", ("Home", "Furniture"), {"color": COLOURS}, (35, 240)),
-            Kind("rug", "rugs", ("Home", "Decor"), {"color": COLOURS, "size": ("2x3", "4x6", "5x8", "8x10")}, (18, 200)),
+            Kind("rug", "rugs", ("Home", "Decor"), {"color": COLOURS, "size": _RUG_SIZES}, (18, 200)),
             Kind("pillow", "pillows", ("Home", "Bedding"), {"color": COLOURS, "pack": PACKS[:3]}, (8, 60)),
             Kind("shelf", "shelves", ("Home", "Furniture"), {"color": COLOURS, "size": SIZES[:3]}, (20, 150)),
         ),
         _attributes(
-            "easy assemble; solid *wood; space saving; *memory *foam; stain resistant; non slip; *steel *frame; mid century;"
-            " super soft; double sided; hand woven; eco friendly; dimmable; fully assembled"
+            "easy assemble; solid *wood; space saving; *memory *foam; stain resistant; non slip; *steel *frame;"
+            " mid century; super soft; double sided; hand woven; eco friendly; dimmable; fully assembled"
         ),
         ("bedroom", "kitchen", "patio", "hallway", "studio"),
     ),
@@ -117,8 +122,8 @@ CATEGORIES = (
             Kind("nuts", "nuts", ("Grocery", "Snacks"), {"flavor": FLAVORS, "pack": PACKS}, (6, 45)),
         ),
         _attributes(
-            "gluten free; non *gmo; sugar free; low *calorie; dairy free; keto friendly; high *protein; artificial *colors;"
-            " ready eat; individually wrapped; plant based; organic; low *sodium; *caffeine free"
+            "gluten free; non *gmo; sugar free; low *calorie; dairy free; keto friendly; high *protein;"
+            " artificial *colors; ready eat; individually wrapped; plant based; organic; low *sodium; *caffeine free"
         ),
         ("school", "party", "breakfast", "travel", "gift"),
     ),

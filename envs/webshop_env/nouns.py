@@ -64,7 +64,7 @@ def can_tag() -> bool:
 def _model() -> Any:
     if not can_tag():
         raise ShopDataError(
-            "the noun sets of this catalogue are not built, and building them needs spaCy: pip install 'encore[webshop]'"
+            "the noun sets of this catalogue are not built, and that needs spaCy: pip install 'encore[webshop]'"
         )
     import spacy
 
@@ -78,7 +78,7 @@ def read_nouns(path: Path, titles: Mapping[str, str]) -> TitleNouns:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return TitleNouns({titles[asin]: nouns for asin, nouns in stored.items() if asin in titles})
     except (ValueError, AttributeError, TypeError):
-        raise ShopDataError(f"{path} is not a noun file (asin -> list of words): delete it, it will be built again") from None
+        raise ShopDataError(f"{path} is no noun file (asin -> list of words): delete it, it is built again") from None
 
 
 def write_nouns(path: Path, nouns: TitleNouns, titles: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The pages of the shop as ordered text nodes, and the two texts the original makes of them.
 
-The original renders HTML and strips it again; what is left is a list of nodes, which are made here directly. Nothing of a
-catalogue is ever rendered as markup or executed: "<b>" in a title stays these three characters.
+The original renders HTML and strips it again; what is left is a list of nodes, which are made here directly. Nothing of
+a catalogue is ever rendered as markup or executed: "<b>" in a title stays these three characters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Page:
 
     __slots__ = ("blocks", "has_search_bar", "targets", "url")
 
-    def __init__(self, url: str, blocks: Sequence[Block], targets: Mapping[str, Node], has_search_bar: bool = False) -> None:
+    def __init__(
+        self, url: str, blocks: Sequence[Block], targets: Mapping[str, Node], has_search_bar: bool = False
+    ) -> None:
         self.url = url
         self.blocks = blocks
         self.targets = targets

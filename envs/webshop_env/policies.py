@@ -81,7 +81,9 @@ def shopping_query(env: WebShopEnv) -> str:
     if isinstance(env.goal.goal_options, dict):
         options = ", and ".join(f"{name}: {value}" for name, value in env.goal.goal_options.items())
         text = text.removesuffix(f" with {options}")
-    text = re.sub(r"^(find me|find|i need|i want|i am looking for|i'm looking for)\b", "", text.strip(), flags=re.IGNORECASE)
+    text = re.sub(
+        r"^(find me|find|i need|i want|i am looking for|i'm looking for)\b", "", text.strip(), flags=re.IGNORECASE
+    )
     return _words(text) or _words(env.instruction)
 
 
@@ -168,7 +170,9 @@ class Evaluation:
     mean_steps: float
 
 
-def demonstrate(env: WebShopEnv, goal_index: int, seed: int = 0, policy: Policy = expert, max_steps: int = 40) -> Demonstration:
+def demonstrate(
+    env: WebShopEnv, goal_index: int, seed: int = 0, policy: Policy = expert, max_steps: int = 40
+) -> Demonstration:
     """Plays one episode, to the purchase or to `max_steps`; an episode without purchase has reward 0."""
     generator = random.Random(f"{seed} {goal_index}")
     observation = env.reset(goal_index)
@@ -189,7 +193,12 @@ def expert_actions(shop: Shop, goal_index: int, seed: int = 0) -> list[str]:
 
 
 def evaluate(
-    shop: Shop, policy: str, goals: GoalSplit | Iterable[int], seed: int = 0, max_steps: int = MAX_STEPS, parity: bool = True
+    shop: Shop,
+    policy: str,
+    goals: GoalSplit | Iterable[int],
+    seed: int = 0,
+    max_steps: int = MAX_STEPS,
+    parity: bool = True,
 ) -> Evaluation:
     """Scores a named policy on the goals of a split (or on indices). One generator serves all episodes in order."""
     label = goals.label if isinstance(goals, GoalSplit) else "goals given by index"

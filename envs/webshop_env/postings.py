@@ -122,7 +122,8 @@ def _write_blocks(catalogue: Catalogue, spill: IO[bytes]) -> tuple[dict[str, int
         grown = np.zeros(len(terms), np.int64)
         grown[: len(frequencies)] = frequencies
         frequencies = grown + np.bincount(numbers, minlength=len(terms))
-        spill.write(np.stack([numbers, np.frombuffer(block_documents, np.int32), np.frombuffer(block_counts, np.int32)]).data)
+        rows = [numbers, np.frombuffer(block_documents, np.int32), np.frombuffer(block_counts, np.int32)]
+        spill.write(np.stack(rows).data)
         blocks.append(len(numbers))
 
     for rank, product in zip(ranks.tolist(), catalogue, strict=True):
@@ -147,7 +148,12 @@ def _read_blocks(spill: IO[bytes], blocks: list[int]) -> Iterator[np.ndarray]:
 
 
 def _place(
-    spill: IO[bytes], blocks: list[int], starts: np.ndarray, norms: np.ndarray, documents: np.ndarray, saturation: np.ndarray
+    spill: IO[bytes],
+    blocks: list[int],
+    starts: np.ndarray,
+    norms: np.ndarray,
+    documents: np.ndarray,
+    saturation: np.ndarray,
 ) -> None:
     """Sorts the blocks by term, one after the other, into the two output arrays."""
     filled = starts[:-1].copy()

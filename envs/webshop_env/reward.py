@@ -2,10 +2,10 @@
 
     total = type * (attributes met + options met + price met) / (attributes + options + 1)
 
-Quirk of the original, kept under `parity=True`: the options of a synthetic goal are compared as the text of the Python
-pair (name, value), and a colour word replaces a chosen value but not the pair. So ('color', 'r.brown2070') cannot be met,
-and a perfect shopper succeeds on 96.0 % of the official test goals. `parity=False` compares value with value within the
-group that the goal names.
+Quirk of the original, kept under `parity=True`: the options of a synthetic goal are compared as the text of the pair
+(name, value), as Python prints it, and a colour word replaces a chosen value but not the pair. So ('color', 'r.brown2070') cannot be
+met, and a perfect shopper succeeds on 96.0 % of the official test goals. `parity=False` compares value with value within
+the group that the goal names.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from webshop_env.goals import Goal
 MATCH = 85  # a token set ratio above this is a match
 # The colour words of web_agent_site/engine/normalize.py, in order; the first that is a substring wins.
 COLOURS = (
-    "alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel "
-    "camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac copper coral cranberry "
-    "cream crystal dark denim eggplant elephant espresso fuchsia gold granite grape graphite grass gray green grey "
-    "heather indigo ivory ivy khaki lavender lemon leopard light lilac lime magenta maroon mauve merlot midnight "
-    "mint mocha multicolor mushroom mustard natural navy nude olive orange peach pewter pink plum purple rainbow "
-    "red rose royal rust sand sapphire seashell silver skull slate steel stone stonewash sunflower tan taupe teal "
-    "tiger turquoise violet walnut wheat white wine yellow"
-).split()
+    "alabaster", "apricot", "aqua", "ash", "asphalt", "azure", "banana", "beige", "black", "blue", "blush",
+    "bordeaux", "bronze", "brown", "burgundy", "camel", "camo", "caramel", "champagne", "charcoal", "cheetah",
+    "chestnut", "chocolate", "christmas", "coffee", "cognac", "copper", "coral", "cranberry", "cream", "crystal",
+    "dark", "denim", "eggplant", "elephant", "espresso", "fuchsia", "gold", "granite", "grape", "graphite", "grass",
+    "gray", "green", "grey", "heather", "indigo", "ivory", "ivy", "khaki", "lavender", "lemon", "leopard", "light",
+    "lilac", "lime", "magenta", "maroon", "mauve", "merlot", "midnight", "mint", "mocha", "multicolor", "mushroom",
+    "mustard", "natural", "navy", "nude", "olive", "orange", "peach", "pewter", "pink", "plum", "purple", "rainbow",
+    "red", "rose", "royal", "rust", "sand", "sapphire", "seashell", "silver", "skull", "slate", "steel", "stone",
+    "stonewash", "sunflower", "tan", "taupe", "teal", "tiger", "turquoise", "violet", "walnut", "wheat", "white",
+    "wine", "yellow",
+)  # fmt: skip
 
 
 class Reward(NamedTuple):

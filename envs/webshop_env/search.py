@@ -21,7 +21,9 @@ from webshop_env.analysis import analyze
 from webshop_env.catalogue import Catalogue
 from webshop_env.postings import Postings, build_postings, load_postings
 
-MAX_TERMS = 1024  # different terms in a query; the original raises above (Lucene TooManyClauses), here the rest is ignored
+# Different terms in a query. With more the original raises in the middle of a step (Lucene's TooManyClauses); here the
+# rest of the query is ignored.
+MAX_TERMS = 1024
 PARTITIONED_HITS = 4096  # from here on it pays to find the k-th score before sorting
 
 

@@ -75,7 +75,8 @@ class Shop:
         return block
 
     def __repr__(self) -> str:
-        return f"Shop({self.name}: {len(self.catalogue)} products, {len(self.goals)} {self.goals.kind} goals, price seed {self.price_seed})"
+        goals = f"{len(self.goals)} {self.goals.kind} goals, price seed {self.price_seed}"
+        return f"Shop({self.name}: {len(self.catalogue)} products, {goals})"
 
 
 def load_shop(
@@ -93,8 +94,11 @@ def load_shop(
     if goals not in ("synthetic", "human"):
         raise ShopDataError(f"no goals '{goals}': take synthetic or human")
     folder = _data_folder(path)
-    size = size or next((name for name in PRODUCT_FILES if (folder / PRODUCT_FILES[name]).exists()), "1k")  # type: ignore[assignment]
-    assert size is not None
+    if size is None:
+        only_full = (folder / PRODUCT_FILES["full"]).exists() and not (folder / PRODUCT_FILES["1k"]).exists()
+        size = "full" if only_full else "1k"
+    if size not in PRODUCT_FILES:
+        raise ShopDataError(f"no size '{size}' of the official shop: take 1k or full")
     products = _need(folder, (PRODUCT_FILES[size],), size)
     details = _need(folder, (DETAIL_FILES[size],), size)
     human = json.loads(_need(folder, HUMAN_FILES, size).read_text(encoding="utf-8")) if goals == "human" else None
@@ -152,7 +156,8 @@ class _Details(dict[str, bytes]):
 
 def _read_details(path: Path) -> _Details:
     return _Details(
-        (asin, json.dumps(details, ensure_ascii=False).encode("utf-8", "surrogatepass")) for asin, details in iter_object(path)
+        (asin, json.dumps(details, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        for asin, details in iter_object(path)
     )
 
 
@@ -166,4 +171,3 @@ def _load_nouns(catalogue: Catalogue, folder: Path, cached: Path) -> None:
         catalogue.nouns.merge(noun_files.read_nouns(found, titles))
     if noun_files.can_tag() and catalogue.nouns.complete(titles.values()):
         noun_files.write_nouns(cached, catalogue.nouns, titles)
-

@@ -16,8 +16,8 @@ from webshop_env.nouns import TitleNouns
 
 CACHED_PRODUCTS = 4096
 FIELDS = (
-    "asin", "title", "description", "bullets", "pricing", "options", "category", "query", "product_category", "attributes",
-    "instruction", "instruction_attributes",
+    "asin", "title", "description", "bullets", "pricing", "options", "category", "query", "product_category",
+    "attributes", "instruction", "instruction_attributes",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class CorpusSettings:
 
 
 def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
-    """Episodes in small rooms of the training scenes: the handcoded expert's, with slips, and a share of random ones."""
+    """Episodes in small rooms of the training scenes: the handcoded expert's, with slips, and some random ones."""
     generator = random.Random(f"household-{seed}")
     for game in alfworld_env.generate_games(settings.household, seed=seed, size="small", split="train"):
         at_random = generator.random() < settings.random_share

@@ -116,7 +116,8 @@ def pretrain(settings: BaseSettings, run: tracking.Run) -> None:
         settings.model.width,
         settings.model.heads,
         settings.model.context,
-        {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id},
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     development = Development(settings.stop, chat, settings.model.context, run)
     with run.phase("pretrain"):
@@ -151,7 +152,9 @@ def pretrain(settings: BaseSettings, run: tracking.Run) -> None:
             **{f"development_sampled/{key}": value for key, value in sampled.items()},
         }
     )
-    write_card(Path(run.out) / "README.md", settings, parameters, trained, greedy, sampled, run.costs.totals()["wall_s"])
+    write_card(
+        Path(run.out) / "README.md", settings, parameters, trained, greedy, sampled, run.costs.totals()["wall_s"]
+    )
 
 
 @tracking.stage_main
@@ -160,7 +163,13 @@ def main() -> None:
     params = configuration.read(PARAMS)
     settings = configuration.build(BaseSettings, params["base"], "base")
     with tracking.start(
-        out="base/tiny", stage="base.pretrain", experiment="base", group={}, seed=settings.seed, params=params, inputs=[]
+        out="base/tiny",
+        stage="base.pretrain",
+        experiment="base",
+        group={},
+        seed=settings.seed,
+        params=params,
+        inputs=[],
     ) as run:
         pretrain(settings, run)
 

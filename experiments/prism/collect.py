@@ -1,4 +1,4 @@
-"""What the stages of PRISM left on disk, gathered for the comparison; nothing is computed twice and nothing invented."""
+"""What the stages of PRISM left on disk, gathered for the comparison."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ def panels(environment: str, method: str, seeds: list[int]) -> dict[str, Panel]:
         for name, rows in by_panel.items():
             played = [(row["id"], row["task_type"]) for row in rows]
             if games.setdefault(name, played) != played:
-                raise UserError(f"{environment} {method}: seed {seed} played other games on panel '{name}': run `dvc repro` again")
+                raise UserError(
+                    f"{environment} {method}: seed {seed} played other games on panel '{name}': run `dvc repro` again"
+                )
             outcomes[name][seed] = [float(row["won"]) for row in rows]
     return {name: Panel(outcomes[name], [kind for _, kind in games[name]]) for name in outcomes}
 
 
 def record(folder: Path) -> dict[str, Any]:
     """run.yaml of a finished run."""
-    return yaml.load((folder / "run.yaml").read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(
+        (folder / "run.yaml").read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
 
 
 def cost(environment: str, method: str, seeds: list[int]) -> Cost:
@@ -91,13 +95,20 @@ def diagnosis(environment: str, prism: PrismSettings) -> tuple[list[Correlation]
     """
     probe = np.load(RUNS / "probe" / environment / "probe.npz")
     correlations = []
-    others = {"length in tokens": "lengths", "response tokens": "responses", "turns": "turns", "loss of the base": "losses"}
+    others = {
+        "length in tokens": "lengths",
+        "response tokens": "responses",
+        "turns": "turns",
+        "loss of the base": "losses",
+    }
     for metric in ("gini", "l2"):
         scores = arbitration.concentration(probe["norms"], metric)
         for text, column in others.items():
             found = statistics.spearman(scores, probe[column])
             correlations.append(
-                Correlation(environment=environment, score=metric, against=text, rho=found.rho, p=found.p, n=len(scores))
+                Correlation(
+                    environment=environment, score=metric, against=text, rho=found.rho, p=found.p, n=len(scores)
+                )
             )
     shares = []
     types = probe["task_types"].tolist()
@@ -108,7 +119,9 @@ def diagnosis(environment: str, prism: PrismSettings) -> tuple[list[Correlation]
             continue
         sent = [types[place[name]] for name in split["rl"]]
         shares += [
-            Share(environment=environment, method=method, task_type=kind, to_rl=sent.count(kind), total=types.count(kind))
+            Share(
+                environment=environment, method=method, task_type=kind, to_rl=sent.count(kind), total=types.count(kind)
+            )
             for kind in sorted(set(types))
         ]
     return correlations, shares

@@ -14,9 +14,18 @@ from encore.report.comparison import Comparison, Meta
 from encore.report.reported import ReportedNumbers, load
 from encore.tracking import provenance
 from experiments.prism import collect
-from experiments.prism.settings import RUNS, PrismSettings, settings
+from experiments.prism.settings import RUNS, PrismSettings, group, settings
 
-PARAMS = ["profile", "tracking", "prism.environments", "prism.methods", "prism.seeds", "policy", "evaluation", "alfworld"]
+PARAMS = [
+    "profile",
+    "tracking",
+    "prism.environments",
+    "prism.methods",
+    "prism.seeds",
+    "policy",
+    "evaluation",
+    "alfworld",
+]
 SETTING = "supervised_half"
 PAGE = Path("report/index.html")
 HERE = Path(__file__).parent
@@ -72,6 +81,7 @@ def _meta(params: dict[str, Any], numbers: ReportedNumbers, run: tracking.Run) -
     git = record.get("git") or {}
     hardware = provenance.hardware()
     alfworld = params["alfworld"]
+    games = "official" if alfworld["games"] == "official" else f"generated, {alfworld['size']} rooms"
     evaluation = "greedy" if params["evaluation"]["temperature"] == 0 else f"T {params['evaluation']['temperature']:g}"
     return Meta(
         paper="prism",
@@ -86,15 +96,15 @@ def _meta(params: dict[str, Any], numbers: ReportedNumbers, run: tracking.Run) -
         versions={key: str(value) for key, value in record["versions"].items()},
         warnings=list(numbers.warnings.values()),
         notes=[
-            f"ALFWorld games: {alfworld['games']}, {alfworld['size']} rooms where generated; dialect {alfworld['dialect']}; at most "
-            f"{alfworld['max_steps']} steps; the list of admissible actions is not shown; an invalid action counts as a step; "
+            f"ALFWorld games: {games}; dialect {alfworld['dialect']}; at most {alfworld['max_steps']} steps; the list "
+            "of admissible actions is not shown; an invalid action counts as a step; "
             f"{evaluation} decoding; the same games for every arm and seed.",
-            "The supervised half only: an arm fine-tunes on the demonstrations that its split sends to SFT; no RL follows.",
+            "The supervised half only: an arm fine-tunes on what its split sends to SFT; no RL follows.",
         ],
         mlflow_experiment="prism",
         reported_scale=numbers.scale,
-        how_to_add="Add one file with one class to src/encore/arbitration/arms/ and its name to prism.methods in params.yaml; "
-        "then `make repro`.",
+        how_to_add="Add one file with one class to src/encore/arbitration/arms/ and its name to prism.methods in "
+        "params.yaml; then `make repro`.",
     )
 
 
@@ -105,7 +115,13 @@ def main() -> None:
     numbers = load(HERE / "reported.yaml")
     stages = [RUNS / stage for stage in ("probe", "split", "train", "evaluate")]
     with tracking.start(
-        out=RUNS / "compare", stage="prism.compare", experiment="prism", group={}, seed=None, params=params, inputs=stages
+        out=RUNS / "compare",
+        stage="prism.compare",
+        experiment="prism",
+        group={},
+        seed=None,
+        params=params,
+        inputs=stages,
     ) as run:
         comparison = compare(prism, numbers, _meta(params, numbers, run))
         comparison.save(run.out / "comparison.json")
@@ -119,10 +135,12 @@ def main() -> None:
             summary[f"{row.metric}_{row.panel}"] = {"mean": row.mean, "low": row.low, "high": row.high}
         for cost in comparison.costs:
             summary = by_arm[(cost.environment, cost.method)]
-            numbers_of_cost = {key: value for key, value in dataclasses.asdict(cost).items() if isinstance(value, float)}
+            numbers_of_cost = {
+                key: value for key, value in dataclasses.asdict(cost).items() if isinstance(value, float)
+            }
             summary["cost"] = {**numbers_of_cost, "total_s": cost.total_s}
         for (environment, method), summary in by_arm.items():
-            tracking.log_parent("prism", {"environment": environment, "method": method}, summary)
+            tracking.log_parent("prism", group(params["profile"], environment, method), summary)
         run.result(
             {
                 "claims": {claim.id + "/" + claim.panel: claim.verdict for claim in comparison.claims},

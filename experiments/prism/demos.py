@@ -32,7 +32,6 @@ def main() -> None:
         out=RUNS / "demos" / name,
         stage="prism.demos",
         experiment="prism",
-        group={},
         seed=prism.demonstration_seed,
         params=params,
         inputs=[],
@@ -68,7 +67,9 @@ def main() -> None:
                     )
                 )
         if not trajectories:
-            raise UserError(f"the expert won none of the {len(chosen)} training tasks of {name}: there is nothing to learn")
+            raise UserError(
+                f"the expert won none of the {len(chosen)} training tasks of {name}: there is nothing to learn"
+            )
         run.count(environment_steps=sum(len(trajectory.actions) for trajectory in trajectories))
         write_jsonl(run.out / "demos.jsonl", trajectories)
         run.dataset(f"{name}-demonstrations", run.out / "demos.jsonl", source=f"{name}: {params[name]['games']} games")

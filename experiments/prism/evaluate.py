@@ -8,7 +8,8 @@ from encore import configuration, models, tracking
 from encore.chat import chat_format
 from encore.environments import load as load_tasks
 from encore.evaluation import EvaluationSettings, evaluate_panel, summarize
-from experiments.prism.settings import arguments, cell
+from encore.policy import PolicySettings
+from experiments.prism.settings import arguments, cell, group
 
 PARAMS = [
     "profile",
@@ -30,14 +31,14 @@ def main() -> None:
     options = arguments(__doc__, "environment", "method", "seed")
     name = options.environment
     params = configuration.read([key.format(environment=name) for key in PARAMS])
-    policy = configuration.build(models.PolicySettings, params["policy"], "policy")
+    policy = configuration.build(PolicySettings, params["policy"], "policy")
     settings = configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
     trained = cell("train", name, options.method, options.seed)
     with tracking.start(
         out=cell("evaluate", name, options.method, options.seed),
         stage="prism.evaluate",
         experiment="prism",
-        group={"environment": name, "method": options.method},
+        group=group(params["profile"], name, options.method),
         seed=options.seed,
         params=params,
         inputs=[path for path in (trained / "policy.json", trained / "model") if path.exists()],
@@ -49,7 +50,12 @@ def main() -> None:
         rows = []
         for panel, number in params[name]["panels"].items():
             games = tasks.panel(panel, number)
-            run.dataset(f"{name}-{panel}", [tasks.describe(game) for game in games], source=params[name]["games"], context="test")
+            run.dataset(
+                f"{name}-{panel}",
+                [tasks.describe(game) for game in games],
+                source=params[name]["games"],
+                context="test",
+            )
             with run.phase("evaluate"):
                 played = evaluate_panel(
                     model,

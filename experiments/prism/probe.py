@@ -11,6 +11,7 @@ import torch
 
 from encore import configuration, gradients, models, tracking
 from encore.chat import chat_format
+from encore.policy import PolicySettings
 from encore.trajectories import read_jsonl, tokenize
 from experiments.prism.settings import RUNS, ProbeSettings, arguments
 
@@ -21,17 +22,16 @@ PARAMS = ["profile", "tracking", "policy", "prism.probe"]
 def main() -> None:
     options = arguments(__doc__, "environment")
     params = configuration.read(PARAMS)
-    policy = configuration.build(models.PolicySettings, params["policy"], "policy")
+    policy = configuration.build(PolicySettings, params["policy"], "policy")
     probe = configuration.build(ProbeSettings, params["prism"]["probe"], "prism.probe")
     demos = RUNS / "demos" / options.environment / "demos.jsonl"
     with tracking.start(
         out=RUNS / "probe" / options.environment,
         stage="prism.probe",
         experiment="prism",
-        group={},
         seed=None,
         params=params,
-        inputs=[demos, *models.files(policy)],
+        inputs=[demos, *policy.files()],
     ) as run:
         run.tag({"environment": options.environment})
         trajectories = read_jsonl(demos)
@@ -61,7 +61,14 @@ def main() -> None:
             turns=np.array([len(trajectory.actions) for trajectory in trajectories]),
             task_types=np.array([trajectory.task_type for trajectory in trajectories]),
         )
-        run.result({"examples": len(examples), "matrices": len(found.matrices), "tokens": tokens, "loss": float(found.losses.mean())})
+        run.result(
+            {
+                "examples": len(examples),
+                "matrices": len(found.matrices),
+                "tokens": tokens,
+                "loss": float(found.losses.mean()),
+            }
+        )
 
 
 if __name__ == "__main__":

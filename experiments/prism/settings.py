@@ -58,6 +58,11 @@ def cell(stage: str, environment: str, method: str, seed: int) -> Path:
     return RUNS / stage / f"{environment}-{method}-{seed}"
 
 
+def group(profile: str, environment: str, method: str) -> dict[str, str]:
+    """What a parent run in MLflow stands for: one method in one environment, at one scale."""
+    return {"profile": profile, "environment": environment, "method": method}
+
+
 def arguments(description: str | None, *names: str) -> argparse.Namespace:
     """Parses the options of a stage: any of environment, method, seed; all are required."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])

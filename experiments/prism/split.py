@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 
 from encore import arbitration, configuration, tracking
 from encore.errors import UserError
-from experiments.prism.settings import RUNS, arguments, cell
+from experiments.prism.settings import RUNS, arguments, cell, group
 
 PARAMS = ["profile", "tracking", "prism.rl_fraction"]
 
@@ -23,7 +24,7 @@ def main() -> None:
         out=cell("split", options.environment, options.method, options.seed),
         stage="prism.split",
         experiment="prism",
-        group={"environment": options.environment, "method": options.method},
+        group=group(params["profile"], options.environment, options.method),
         seed=options.seed,
         params=params,
         inputs=[source],
@@ -33,11 +34,13 @@ def main() -> None:
             n=len(probe["ids"]),
             seed=options.seed,
             rl_fraction=params["prism"]["rl_fraction"],
-            columns={name: (lambda name=name: probe[name]) for name in ("norms", "losses", "lengths", "task_types")},
+            columns={name: partial(probe.__getitem__, name) for name in ("norms", "losses", "lengths", "task_types")},
         )
         reason = arm.skip(context)
         if reason:
-            raise UserError(f"arm '{options.method}' cannot run on {options.environment}: {reason}; take it out of prism.methods")
+            raise UserError(
+                f"arm '{options.method}' cannot run on {options.environment}: {reason}; take it out of prism.methods"
+            )
         split = arm.split(context)
         ids, types = probe["ids"], probe["task_types"]
         routes = {"sft": [str(ids[index]) for index in split.sft], "rl": [str(ids[index]) for index in split.rl]}

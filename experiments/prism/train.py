@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 
-import torch
-
-from encore import configuration, models, tracking
+from encore import configuration, tracking
 from encore.chat import chat_format
-from encore.training import SFTSettings, sft
+from encore.policy import PolicySettings
+from encore.training import SFTSettings
 from encore.trajectories import read_jsonl, tokenize
-from experiments.prism.settings import RUNS, arguments, cell
+from experiments.prism.settings import RUNS, arguments, cell, group
 
 PARAMS = ["profile", "tracking", "policy", "prism.sft"]
 
@@ -20,7 +19,7 @@ PARAMS = ["profile", "tracking", "policy", "prism.sft"]
 def main() -> None:
     options = arguments(__doc__, "environment", "method", "seed")
     params = configuration.read(PARAMS)
-    policy = configuration.build(models.PolicySettings, params["policy"], "policy")
+    policy = configuration.build(PolicySettings, params["policy"], "policy")
     settings = configuration.build(SFTSettings, params["prism"]["sft"], "prism.sft")
     demos = RUNS / "demos" / options.environment / "demos.jsonl"
     split = cell("split", options.environment, options.method, options.seed) / "split.json"
@@ -28,10 +27,10 @@ def main() -> None:
         out=cell("train", options.environment, options.method, options.seed),
         stage="prism.train",
         experiment="prism",
-        group={"environment": options.environment, "method": options.method},
+        group=group(params["profile"], options.environment, options.method),
         seed=options.seed,
         params=params,
-        inputs=[demos, split, *models.files(policy)],
+        inputs=[demos, split, *policy.files()],
     ) as run:
         chosen = set(json.loads(split.read_text())["sft"])
         if not chosen:
@@ -39,12 +38,21 @@ def main() -> None:
             (run.out / "policy.json").write_text(json.dumps({"source": policy.source}))
             run.result({"examples": 0, "steps": 0})
             return
+        import torch  # only now: an arm that trains nothing is done in a second
+
+        from encore import models
+        from encore.training import sft
+
         torch.manual_seed(options.seed)
         model, tokenizer = models.load(policy)
         chat = chat_format(tokenizer)
         trajectories = [trajectory for trajectory in read_jsonl(demos) if trajectory.id in chosen]
         examples = [tokenize(trajectory, chat, policy.max_length) for trajectory in trajectories]
-        run.dataset(f"{options.environment}-{options.method}-sft", [{"id": example.id} for example in examples], source=str(split))
+        run.dataset(
+            f"{options.environment}-{options.method}-sft",
+            [{"id": example.id} for example in examples],
+            source=str(split),
+        )
         with run.phase("sft"):
             model, result = sft(
                 model,

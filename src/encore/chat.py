@@ -8,10 +8,12 @@ that stand around contents, and each piece is tokenised alone, in training and i
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from encore.errors import UserError
+
+if TYPE_CHECKING:  # stages that only read or write trajectories do without transformers
+    from transformers import PreTrainedTokenizerBase
 
 _PROBES = ("\u2042first\u2042", "\u2042second\u2042", "\u2042third\u2042", "\u2042fourth\u2042")
 
@@ -33,7 +35,7 @@ class ChatFormat:
     @property
     def end_id(self) -> int:
         """Id of the token that closes an action."""
-        return self.tokenizer.convert_tokens_to_ids(self.end)
+        return int(self.tokenizer.convert_tokens_to_ids(self.end))  # type: ignore[arg-type]
 
     def first(self, observation: str) -> list[int]:
         """Tokens of the first observation, up to the point where the policy speaks."""

@@ -38,9 +38,15 @@ class Command:
 
 
 GROUPS = {
+    "profile": "the scales of the experiments",
     "track": "the runs of this checkout and their copies in MLflow",
     "data": "download the official data of the environments",
 }
+
+
+def _profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="smoke, laptop, gpu or paper")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, as alfworld.games=official")
 
 
 def _runs_folder(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +64,7 @@ def _webshop_folder(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: list[Command] = [
+    Command("profile", "use", "compose params.yaml for a profile", "encore.profiles:command", _profile),
     Command("track", "sync", "send to MLflow what is missing there", "encore.tracking.commands:sync", _runs_folder),
     Command("track", "list", "list finished runs", "encore.tracking.commands:list_runs", _runs_folder),
     Command("data", "alfworld", "download ALFWorld's games", "encore.cli:download_alfworld", _alfworld_folder),

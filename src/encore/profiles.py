@@ -16,7 +16,7 @@ def names(conf: Path = CONF) -> list[str]:
 
 
 def compose(profile: str, overrides: list[str] | None = None, output: Path = PARAMS, conf: Path = CONF) -> Path:
-    """Writes the parameters of `profile` to `output` and returns it; `overrides` are Hydra's (`alfworld.games=official`).
+    """Writes the parameters of `profile` to `output` and returns it; `overrides` are Hydra's, as `prism.seeds=[0]`.
 
     Raises UserError for a profile that does not exist or an override that Hydra refuses.
     """
@@ -31,7 +31,12 @@ def compose(profile: str, overrides: list[str] | None = None, output: Path = PAR
     scratch = output.with_name(f".{output.name}")
     try:
         compose_and_dump(
-            scratch, str(conf.resolve()), None, "config", str(conf.resolve()), [f"profile={profile}", *(overrides or [])]
+            scratch,
+            str(conf.resolve()),
+            None,
+            "config",
+            str(conf.resolve()),
+            [f"profile={profile}", *(overrides or [])],
         )
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(str(error).split())}: correct the override") from error

@@ -88,7 +88,7 @@ def package_expert_steps(game: Game, folder: Path, limit: int) -> int | None:
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredExpert
     from textworld.envs import PddlEnv
 
-    _, item, _, place, _ = game.id.split("/")[1].split("-")
+    _, item, _, place, *_ = game.id.split("/")[1].split("-")
     lamp = place if game.task_type == "look_at_obj_in_light" else ""
     params = {"object_target": item, "parent_target": "" if lamp else place, "toggle_target": lamp, "mrecep_target": ""}
     (folder / "game.tw-pddl").write_text(json.dumps(game_data(game)))

@@ -55,7 +55,7 @@ def model(chat):
     torch.manual_seed(3)
     special = {"pad_token_id": chat.tokenizer.pad_token_id, "eos_token_id": chat.tokenizer.eos_token_id}
     # Large weights, so that greedy choices of the untrained model are far from ties.
-    model = tiny_llama(len(chat.tokenizer), layers=2, width=64, heads=4, context=2048, special=special).double()
+    model = tiny_llama(len(chat.tokenizer), layers=2, width=64, heads=4, context=2048, **special).double()
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim == 2:

@@ -38,7 +38,7 @@ def tokenizer():
 def policy(tokenizer, seed=0):
     torch.manual_seed(seed)
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    return tiny_llama(len(tokenizer), layers=1, width=32, heads=2, context=256, special=special)
+    return tiny_llama(len(tokenizer), layers=1, width=32, heads=2, context=256, **special)
 
 
 def examples(number, seed=0):
@@ -52,8 +52,14 @@ def examples(number, seed=0):
 
 
 def settings(**changes) -> SFTSettings:
-    defaults = {"epochs": 3, "effective_batch": 8, "device_batch": 4, "checkpoint_every": 3, "learning_rate": 1e-2,
-                "max_padding_share": 0.5}
+    defaults = {
+        "epochs": 3,
+        "effective_batch": 8,
+        "device_batch": 4,
+        "checkpoint_every": 3,
+        "learning_rate": 1e-2,
+        "max_padding_share": 0.5,
+    }
     return SFTSettings(**{**defaults, **changes})
 
 
@@ -76,16 +82,22 @@ def test_order_is_whole_batches_of_every_example_grouped_by_length():
 def test_learns_only_from_response_tokens(tokenizer, tmp_path):
     """Changing what no response token can see, or the labels of the context, must not change the trained weights."""
     original = examples(16)
-    trained, result = sft(policy(tokenizer), tokenizer, original, settings(), seed=0, checkpoints=tmp_path / "a", progress=Curves())
+    trained, result = sft(
+        policy(tokenizer), tokenizer, original, settings(), seed=0, checkpoints=tmp_path / "a", progress=Curves()
+    )
     assert result.response_tokens == 3 * sum(sum(example.response_mask) for example in original)
     assert result.tokens == 3 * sum(map(len, original))
     # Tokens after the last response token are seen by no loss.
     longer = [Example(e.id, [*e.input_ids, 7], [*e.response_mask, 0]) for e in original]
-    same, _ = sft(policy(tokenizer), tokenizer, longer, settings(), seed=0, checkpoints=tmp_path / "b", progress=Curves())
+    same, _ = sft(
+        policy(tokenizer), tokenizer, longer, settings(), seed=0, checkpoints=tmp_path / "b", progress=Curves()
+    )
     for name, value in weights(trained).items():
         assert torch.allclose(value, weights(same)[name], atol=1e-5), name
     other = [Example(e.id, [*e.input_ids[:-1], 251], e.response_mask) for e in original]
-    changed, _ = sft(policy(tokenizer), tokenizer, other, settings(), seed=0, checkpoints=tmp_path / "c", progress=Curves())
+    changed, _ = sft(
+        policy(tokenizer), tokenizer, other, settings(), seed=0, checkpoints=tmp_path / "c", progress=Curves()
+    )
     assert any(not torch.allclose(value, weights(changed)[name], atol=1e-3) for name, value in weights(trained).items())
 
 
@@ -94,8 +106,13 @@ def test_accumulation_changes_nothing(tokenizer, tmp_path):
     results = []
     for device_batch in (8, 2):
         trained, result = sft(
-            policy(tokenizer), tokenizer, examples(24), settings(device_batch=device_batch), seed=0,
-            checkpoints=tmp_path / str(device_batch), progress=Curves(),
+            policy(tokenizer),
+            tokenizer,
+            examples(24),
+            settings(device_batch=device_batch),
+            seed=0,
+            checkpoints=tmp_path / str(device_batch),
+            progress=Curves(),
         )
         results.append((weights(trained), result.steps))
     assert results[0][1] == results[1][1] == 9
@@ -106,7 +123,9 @@ def test_accumulation_changes_nothing(tokenizer, tmp_path):
 @pytest.mark.parametrize("context_weight", [0.0, 0.3])
 def test_a_cut_run_ends_like_an_uncut_one(tokenizer, tmp_path, context_weight):
     chosen = settings(context_weight=context_weight)
-    whole, expected = sft(policy(tokenizer), tokenizer, examples(24), chosen, seed=5, checkpoints=tmp_path / "whole", progress=Curves())
+    whole, expected = sft(
+        policy(tokenizer), tokenizer, examples(24), chosen, seed=5, checkpoints=tmp_path / "whole", progress=Curves()
+    )
 
     class Cut(Exception):
         pass
@@ -117,8 +136,25 @@ def test_a_cut_run_ends_like_an_uncut_one(tokenizer, tmp_path, context_weight):
 
     curves = Curves()
     with pytest.raises(Cut):
-        sft(policy(tokenizer), tokenizer, examples(24), chosen, seed=5, checkpoints=tmp_path / "cut", progress=curves, on_checkpoint=cut)
-    resumed, result = sft(policy(tokenizer, seed=99), tokenizer, examples(24), chosen, seed=5, checkpoints=tmp_path / "cut", progress=curves)
+        sft(
+            policy(tokenizer),
+            tokenizer,
+            examples(24),
+            chosen,
+            seed=5,
+            checkpoints=tmp_path / "cut",
+            progress=curves,
+            on_checkpoint=cut,
+        )
+    resumed, result = sft(
+        policy(tokenizer, seed=99),
+        tokenizer,
+        examples(24),
+        chosen,
+        seed=5,
+        checkpoints=tmp_path / "cut",
+        progress=curves,
+    )
     assert result == expected
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
@@ -132,15 +168,31 @@ def test_checkpoints_carry_the_counts(tokenizer, tmp_path):
 
 def test_a_callback_can_stop(tokenizer, tmp_path):
     curves = Curves()
-    _, result = sft(policy(tokenizer), tokenizer, examples(24), settings(), seed=0, checkpoints=tmp_path, progress=curves,
-                    on_checkpoint=lambda step, model: step >= 3)
+    _, result = sft(
+        policy(tokenizer),
+        tokenizer,
+        examples(24),
+        settings(),
+        seed=0,
+        checkpoints=tmp_path,
+        progress=curves,
+        on_checkpoint=lambda step, model: step >= 3,
+    )
     assert result.steps == 3
     assert curves.commits == 1
 
 
 def test_lora_is_merged_and_leaves_other_weights_alone(tokenizer, tmp_path):
     before = weights(policy(tokenizer))
-    trained, _ = sft(policy(tokenizer), tokenizer, examples(16), settings(lora_rank=4), seed=0, checkpoints=tmp_path, progress=Curves())
+    trained, _ = sft(
+        policy(tokenizer),
+        tokenizer,
+        examples(16),
+        settings(lora_rank=4),
+        seed=0,
+        checkpoints=tmp_path,
+        progress=Curves(),
+    )
     after = weights(trained)
     assert set(after) == set(before)
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
@@ -152,9 +204,25 @@ def test_refuses_what_cannot_be_trained(tokenizer, tmp_path: Path):
     with pytest.raises(UserError, match="no example"):
         sft(policy(tokenizer), tokenizer, [], settings(), seed=0, checkpoints=tmp_path, progress=Curves())
     with pytest.raises(UserError, match="no multiple"):
-        sft(policy(tokenizer), tokenizer, examples(4), settings(effective_batch=6), seed=0, checkpoints=tmp_path, progress=Curves())
+        sft(
+            policy(tokenizer),
+            tokenizer,
+            examples(4),
+            settings(effective_batch=6),
+            seed=0,
+            checkpoints=tmp_path,
+            progress=Curves(),
+        )
     with pytest.raises(UserError, match="learning_rate"):
         settings(learning_rate=-1)
     lopsided = [Example("short", [5, 6], [0, 1])] * 7 + [Example("long", [5] * 200, [0] * 199 + [1])]
     with pytest.raises(UserError, match="padding"):
-        sft(policy(tokenizer), tokenizer, lopsided, settings(max_padding_share=0.1, device_batch=8), seed=0, checkpoints=tmp_path / "p", progress=Curves())
+        sft(
+            policy(tokenizer),
+            tokenizer,
+            lopsided,
+            settings(max_padding_share=0.1, device_batch=8),
+            seed=0,
+            checkpoints=tmp_path / "p",
+            progress=Curves(),
+        )

@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 NonFinite = Literal["raise", "exclude"]
 
 OnGradient = Callable[
-    [int, Float[Tensor, "examples positions inputs"], Float[Tensor, "examples positions outputs"]], None
+    [Sequence[int], int, Float[Tensor, "examples positions inputs"], Float[Tensor, "examples positions outputs"]], None
 ]
-"""Called once a layer and batch with the layer's place in the list, its input and the gradient of its output."""
+"""Called once a layer and batch with the places of all layers that have the same input (such as q, k and v), the place
+of this one, its input and the gradient of its output."""
 
 
 class Tap:
@@ -39,6 +40,8 @@ class Tap:
         self.layers = layers
         self.on_gradient = on_gradient
         self.inputs: dict[int, Tensor] = {}
+        self.fed_by: dict[int, list[int]] = {}
+        """Places of the layers that an input goes to, by its id, which no other has while `inputs` holds it."""
         self.reached: set[int] = set()
 
     @contextmanager
@@ -66,17 +69,20 @@ class Tap:
             )
         if not output.requires_grad:  # nothing before this layer needs a gradient: the graph starts at its output,
             output = output.requires_grad_(True).clone()  # at a copy, which the model may change in place
-        self.inputs[place] = args[0]  # itself: q, k and v are known by sharing it
-        output.register_hook(partial(self._at_gradient, place))
+        self.inputs[place] = args[0]
+        siblings = self.fed_by.setdefault(id(args[0]), [])
+        siblings.append(place)
+        output.register_hook(partial(self._at_gradient, siblings, place))
         return output
 
-    def _at_gradient(self, place: int, gradient: Tensor) -> None:
+    def _at_gradient(self, siblings: Sequence[int], place: int, gradient: Tensor) -> None:
         self.reached.add(place)
         with torch.no_grad():
-            self.on_gradient(place, self.inputs.pop(place), gradient.detach())
+            self.on_gradient(siblings, place, self.inputs.pop(place), gradient.detach())
 
     def start(self) -> None:
         self.inputs.clear()
+        self.fed_by.clear()
         self.reached.clear()
 
     def check(self) -> None:

@@ -17,8 +17,8 @@ from encore.gradients.backward import NonFinite, checked, product, report_non_fi
 from encore.gradients.layers import Layer, adapter_layers, find_layers
 from encore.gradients.layout import Batch, Rows
 
-BUFFER = 1 << 26
-"""Most numbers in one intermediate (256 MB in float32): larger products are formed a few examples at a time."""
+BUFFER = {"cpu": 1 << 18, "cuda": 1 << 26}
+"""Most numbers of per-example products at once: what fits a core's cache (1 MB), or 256 MB of an accelerator's."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,11 @@ class SquaredNorms:
         self._gram_of: Tensor | None = None
         self._gram: Tensor | None = None
 
-    def __call__(self, place: int, activations: Tensor, gradients: Tensor) -> None:
-        positions = activations.shape[1]
-        outputs, inputs = self.layers[place].shape
-        # Multiply-adds an example: direct T·out·in; Gram T²·(out + in), inputs only once for q, k, v (gate, up).
-        shared = self._gram_of is activations
-        if positions * (outputs + (0 if shared else inputs)) < outputs * inputs:
+    def __call__(self, siblings: Sequence[int], place: int, activations: Tensor, gradients: Tensor) -> None:
+        positions, inputs = activations.shape[1:]
+        outputs = sum(self.layers[sibling].shape[0] for sibling in siblings)
+        # Multiply-adds an example: direct T·out·in; Gram T²·(out + in), the inputs' part once for all siblings.
+        if positions * (outputs + inputs) < outputs * inputs:
             self.squared[place] = squared_gram(gradients, self._input_gram(activations))
         else:
             self.squared[place] = squared_direct(activations, gradients)
@@ -138,7 +137,7 @@ def squared_direct(
     activations: Float[Tensor, "examples positions inputs"], gradients: Float[Tensor, "examples positions outputs"]
 ) -> Float[Tensor, " examples"]:
     """‖gᵢᵀ aᵢ‖² by forming each product and dropping it."""
-    step = max(1, BUFFER // (activations.shape[2] * gradients.shape[2]))
+    step = max(1, BUFFER.get(activations.device.type, 1 << 26) // (activations.shape[2] * gradients.shape[2]))
     return torch.cat(
         [
             torch.linalg.vector_norm(product(g.mT, a), dim=(1, 2)).square()

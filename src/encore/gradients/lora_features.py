@@ -90,7 +90,7 @@ class Projection:
         self.width = projector.width(sum(sizes))
         self.total: Tensor | None = None
 
-    def __call__(self, place: int, activations: Tensor, gradients: Tensor) -> None:
+    def __call__(self, siblings: Sequence[int], place: int, activations: Tensor, gradients: Tensor) -> None:
         if self.total is None:
             self.total = torch.zeros(len(activations), self.width, device=activations.device)
         step = max(1, BUFFER // (activations.shape[2] * gradients.shape[2]))

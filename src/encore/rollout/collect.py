@@ -127,7 +127,7 @@ class _Batch:
 
     def _step(self, index: int, response: list[int], ended: bool, max_steps: int) -> None:
         episode, environment = self.episodes[index], self.environments[index]
-        action = self.chat.tokenizer.decode(response, skip_special_tokens=True).strip()
+        action = str(self.chat.tokenizer.decode(response, skip_special_tokens=True)).strip()
         episode.tokens_generated += len(response) + ended
         episode.unended_actions += not ended
         try:

@@ -23,9 +23,9 @@ class Decoder:
         self.pad_id = pad_id
         self.end_id = end_id
         self.cache = DynamicCache()
-        self.device = model.get_input_embeddings().weight.device
+        self.device = model.device
         self.mask: Bool[Tensor, "rows past"] = torch.zeros((rows, 0), dtype=torch.bool, device=self.device)
-        self.lengths: Int[Tensor, rows] = torch.zeros(rows, dtype=torch.long, device=self.device)
+        self.lengths: Int[Tensor, " rows"] = torch.zeros(rows, dtype=torch.long, device=self.device)
 
     @torch.inference_mode()
     def append(self, pieces: Sequence[Sequence[int]]) -> Float[Tensor, "rows vocabulary"]:
@@ -80,7 +80,9 @@ class Decoder:
         self.mask, self.lengths = self.mask[index], self.lengths[index]
         self.cache.batch_select_indices(index)
 
-    def _forward(self, tokens: Int[Tensor, "rows new"], valid: Bool[Tensor, "rows new"]) -> Float[Tensor, "rows vocabulary"]:
+    def _forward(
+        self, tokens: Int[Tensor, "rows new"], valid: Bool[Tensor, "rows new"]
+    ) -> Float[Tensor, "rows vocabulary"]:
         self.mask = torch.cat([self.mask, valid], dim=1)
         # Padding repeats the position of the token before it; nothing attends to it.
         positions = self.lengths[:, None] + valid.long().cumsum(dim=1) - 1
@@ -101,7 +103,7 @@ def _choose(
     temperature: float,
     generators: Sequence[torch.Generator] | None,
     active: Sequence[int],
-) -> Int[Tensor, rows]:
+) -> Int[Tensor, " rows"]:
     if temperature == 0:
         return logits.argmax(dim=-1)
     if generators is None:

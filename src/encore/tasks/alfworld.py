@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
+from typing import Literal
 
 import alfworld_env
 from alfworld_env import AlfworldEnv, Game
-
 from encore.environments import register
 from encore.errors import UserError
 
-PANELS = {"seen": "valid_seen", "unseen": "valid_unseen"}
+PANELS: dict[str, Literal["valid_seen", "valid_unseen"]] = {"seen": "valid_seen", "unseen": "valid_unseen"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AlfworldSettings:
 
     games: str = "generated"  # or "official": the json_2.1.1 / 2.1.3 download under `path` or $ALFWORLD_DATA
     path: str | None = None
-    size: str = "small"  # of generated games: small | full
+    size: Literal["full", "small"] = "small"  # of generated games: small | full
     dialect: str = "2.1.3"
     expert: str = "handcoded"
     max_steps: int = 30

@@ -1,7 +1,7 @@
 """When a run goes to MLflow, and what happens if it cannot.
 
-Sending one run costs 2 to 4 s, nearly all of it `import mlflow` and opening the store, and 0.1 s for each run after
-the first. So, by default, a run that took less than SEND_AFTER_S leaves a note in the queue `.encore/pending`, and
+Sending one run takes 2 to 4 s on two cores, nearly all of it `import mlflow` and opening the store; each further run
+0.05 to 0.3 s. So, by default, a run that took less than SEND_AFTER_S leaves a note in the queue `.encore/pending`, and
 the next longer run, or the comparison at the end of a paper, sends it along. A run that could not be sent leaves the
 same note.
 """

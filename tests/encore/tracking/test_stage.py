@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,9 @@ def terminated() -> None:
         (terminated, 143, ""),
     ],
 )
-def test_users_errors_end_in_one_line(stage, status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_users_errors_end_in_one_line(
+    stage: Callable[[], None], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
         tracking.main(stage)

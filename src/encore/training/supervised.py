@@ -21,54 +21,10 @@ from trl import SFTConfig, SFTTrainer
 
 from encore.errors import UserError
 from encore.training.batches import training_order
+from encore.training.settings import SFTSettings
 from encore.trajectories import Example
 
 COUNTS = "counts.json"  # beside each checkpoint
-
-
-@dataclass(frozen=True)
-class SFTSettings:
-    """How to fine-tune. `effective_batch` counts examples an optimizer step.
-
-    `context_weight` is the loss weight of tokens that are no response (0 in fine-tuning; pretraining uses more).
-    `lora_rank` 0 trains all weights. `max_steps` overrides `epochs` where it is positive.
-    """
-
-    epochs: float = 3.0
-    max_steps: int = -1
-    learning_rate: float = 3e-4
-    schedule: str = "cosine"
-    warmup_share: float = 0.05
-    effective_batch: int = 16
-    device_batch: int = 16
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    lora_rank: int = 0
-    lora_alpha: int = 32
-    context_weight: float = 0.0
-    gradient_checkpointing: bool = False
-    checkpoint_every: int = 100
-    max_padding_share: float = 0.10
-
-    def __post_init__(self) -> None:
-        if self.epochs <= 0 and self.max_steps <= 0:
-            raise UserError(f"sft.epochs is {self.epochs}: it must be positive")
-        if self.learning_rate <= 0:
-            raise UserError(f"sft.learning_rate is {self.learning_rate}: it must be positive")
-        if self.effective_batch < 1 or self.device_batch < 1:
-            raise UserError("sft.effective_batch and sft.device_batch must be at least 1")
-        if not 0 <= self.context_weight <= 1:
-            raise UserError(f"sft.context_weight is {self.context_weight}: it is a weight between 0 and 1")
-
-    def accumulation(self, processes: int) -> int:
-        """Micro-batches a process adds up for one optimizer step; raises UserError if the numbers do not divide."""
-        micro = min(self.device_batch, self.effective_batch) * processes
-        if self.effective_batch % micro:
-            raise UserError(
-                f"sft.effective_batch {self.effective_batch} is no multiple of device_batch × processes = {micro}: "
-                "change one of them"
-            )
-        return self.effective_batch // micro
 
 
 @dataclass(frozen=True)
@@ -127,7 +83,7 @@ class _Trainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         (folder / COUNTS).write_text(json.dumps(self.counts))
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -137,7 +93,9 @@ class _Trainer(SFTTrainer):
         self.counts["examples"] += inputs["input_ids"].shape[0]
         return super().training_step(model, inputs, *args, **kwargs)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         if "loss_weights" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         weights = inputs["loss_weights"][:, 1:]
@@ -184,7 +142,9 @@ def sft(
     Raises UserError for no examples, a batch that does not divide, or more padding than `max_padding_share`.
     """
     if not examples:
-        raise UserError("there is no example to fine-tune on: the split sent none to SFT; raise alfworld.demonstrations")
+        raise UserError(
+            "there is no example to fine-tune on: the split sent none to SFT; raise alfworld.demonstrations"
+        )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_gpu = torch.cuda.is_available() and model.device.type == "cuda"
     config = SFTConfig(
@@ -233,9 +193,13 @@ def sft(
         peft_config=_lora(settings),
         callbacks=[_Progress(progress, on_checkpoint)],
     )
-    effective = config.per_device_train_batch_size * config.gradient_accumulation_steps * trainer.accelerator.num_processes
+    effective = (
+        config.per_device_train_batch_size * config.gradient_accumulation_steps * trainer.accelerator.num_processes
+    )
     if effective != settings.effective_batch:
-        raise AssertionError(f"the effective batch is {effective}, not the {settings.effective_batch} that was asked for")
+        raise AssertionError(
+            f"the effective batch is {effective}, not the {settings.effective_batch} that was asked for"
+        )
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if last is not None:
         trainer.counts = json.loads((Path(last) / COUNTS).read_text())

@@ -1,0 +1,412 @@
+"""Per-example gradients beside what one would run instead, in one process, as ratios.
+
+    python benchmarks/gradients.py --models tiny smollm2 --examples 48 --repeats 5
+
+Rows of each table: (a) plain training, forward and backward on the same batches, no per-example work; (b) the loop of
+LESS, one example at a time, with the dense projection of TRAK's BasicProjector (blocks of 128 columns made anew for
+every 16 gradients), and, kinder than that, with the dense matrix kept in memory; (c) torch.func's vmap of grad; (d)
+Bergson, dattri and TRAK where they are installed. All see the same examples, of lengths spread evenly on a log scale.
+
+On a CPU the clock is the process's own (user and system time of all its threads), which other work on the machine
+disturbs least; on a GPU it is the wall, after a synchronise. Methods take turns in every repeat, and a table gives the
+median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from encore import gradients
+from encore.gradients.layers import adapter_layers, find_layers
+from encore.gradients.store import Store
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": {  # the shipped base: 2 M parameters
+        "vocab_size": 768,
+        "hidden_size": 192,
+        "intermediate_size": 640,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+    },
+    "smollm2": {  # SmolLM2-135M's architecture, random weights: a time does not depend on them
+        "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+    },
+    "llama-1b": {
+        "vocab_size": 32000,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+}
+Examples = list[tuple[str, Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: what runs, and on how many examples (slow peers get a sample, and are scaled)."""
+
+    label: str
+    run: Callable[[Examples], Any]
+    share: float = 1.0
+
+
+def build(name: str, device: str, dtype: torch.dtype) -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(**SHAPES[name], max_position_embeddings=2048, tie_word_embeddings=True, pad_token_id=0)
+    return LlamaForCausalLM(config).to(device=device, dtype=dtype)
+
+
+def with_adapter(model: nn.Module, rank: int) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+    for parameter_name, parameter in adapted.named_parameters():
+        if "lora_B" in parameter_name:
+            nn.init.normal_(parameter, std=0.02)
+    return adapted
+
+
+def make_examples(n: int, vocabulary: int, shortest: int, longest: int) -> Examples:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.logspace(torch.tensor(shortest).log2(), torch.tensor(longest).log2(), n, base=2).int()
+    examples: Examples = []
+    for number, place in enumerate(torch.randperm(n, generator=generator).tolist()):
+        length = int(lengths[place])
+        response = torch.rand(length, generator=generator) < 0.35
+        response[-1] = True
+        examples.append((str(number), torch.randint(3, vocabulary, (length,), generator=generator), response))
+    return examples
+
+
+def clock(device: str) -> float:
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def loss_of(model: nn.Module, tokens: Tensor, response: Tensor) -> Tensor:
+    device = next(model.parameters()).device
+    labels = torch.where(response, tokens, -100)
+    return model(input_ids=tokens[None].to(device), labels=labels[None].to(device), use_cache=False).loss
+
+
+def training(model: nn.Module, max_tokens: int) -> Callable[[Examples], None]:
+    """(a): what a training step does, but for the optimizer."""
+
+    def run(examples: Examples) -> None:
+        model.train()
+        device = next(model.parameters()).device
+        for batch in gradients.batches(examples, max_tokens=max_tokens):
+            labels = torch.where(batch["response_mask"], batch["input_ids"], -100)
+            inputs = {
+                "input_ids": batch["input_ids"],
+                "attention_mask": batch["attention_mask"].long(),
+                "labels": labels,
+            }
+            model(**{key: value.to(device) for key, value in inputs.items()}, use_cache=False).loss.backward()
+            model.zero_grad()
+
+    return run
+
+
+def one_by_one(
+    model: nn.Module, weights: list[nn.Parameter], then: Callable[[list[Tensor]], Any]
+) -> Callable[[Examples], None]:
+    """(b): the public loop, batch of one; `then` gets the gradients of each example."""
+
+    def run(examples: Examples) -> None:
+        model.eval()
+        for _, tokens, response in examples:
+            loss_of(model, tokens, response).backward()
+            then([weight.grad for weight in weights if weight.grad is not None])
+            model.zero_grad()
+        then([])
+
+    return run
+
+
+class BlockwiseDense:
+    """TRAK's BasicProjector as LESS calls it: 16 gradients at a time, 128 columns at a time, made anew at every call."""
+
+    def __init__(self, dim: int):
+        self.dim = dim
+        self.waiting: list[Tensor] = []
+
+    def __call__(self, gradient: list[Tensor]) -> None:
+        if gradient:
+            self.waiting.append(torch.cat([part.flatten() for part in gradient]).float())
+        if self.waiting and (len(self.waiting) == 16 or not gradient):
+            stacked = torch.stack(self.waiting)
+            self.waiting.clear()
+            self.project(stacked)
+
+    def project(self, stacked: Tensor) -> Tensor:
+        columns = []
+        for block in range(self.dim // 128):
+            generator = torch.Generator(stacked.device).manual_seed(1000 * block)
+            signs = torch.empty(stacked.shape[1], 128, device=stacked.device).bernoulli_(0.5, generator=generator)
+            columns.append(stacked @ (signs * 2 - 1))
+        return torch.cat(columns, 1)
+
+
+class KeptDense(BlockwiseDense):
+    """The same with the whole matrix in memory."""
+
+    matrix: Tensor | None = None
+
+    def project(self, stacked: Tensor) -> Tensor:
+        if self.matrix is None:
+            self.matrix = torch.empty(stacked.shape[1], self.dim, device=stacked.device).bernoulli_(0.5) * 2 - 1
+        return stacked @ self.matrix
+
+
+def vmapped(
+    model: nn.Module, names: set[str], max_tokens: int, then: Callable[[dict[str, Tensor]], Any]
+) -> Callable[[Examples], None]:
+    """(c): torch.func, per-example gradients of the parameters `names`, materialised."""
+
+    def run(examples: Examples) -> None:
+        model.eval()
+        model.config._attn_implementation = "eager"  # vmap has no rule for the fused kernels
+        device = next(model.parameters()).device
+        wanted = {name: value for name, value in model.named_parameters() if name in names}
+        fixed = {name: value for name, value in model.named_parameters() if name not in names}
+
+        def loss(parameters: dict[str, Tensor], tokens: Tensor, scored: Tensor, mask: Tensor) -> Tensor:
+            inputs = {"input_ids": tokens[None], "attention_mask": mask, "use_cache": False}
+            logits = functional_call(model, {**fixed, **parameters}, (), inputs).logits[0, :-1].float()
+            losses = F.cross_entropy(logits, tokens[1:], reduction="none")
+            return (losses * scored[1:]).sum() / scored[1:].sum()
+
+        try:
+            for batch in gradients.batches(examples, max_tokens=max_tokens):
+                tokens, scored = batch["input_ids"].to(device), batch["response_mask"].to(device)
+                n = tokens.shape[1]
+                mask = torch.full((n, n), torch.finfo(next(model.parameters()).dtype).min, device=device).triu(1)[
+                    None, None
+                ]
+                then(vmap(grad(loss), in_dims=(None, 0, 0, None))(wanted, tokens, scored, mask.to(fixed_dtype(model))))
+        finally:
+            model.config._attn_implementation = "sdpa"
+
+    return run
+
+
+def fixed_dtype(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype
+
+
+def measure(methods: list[Method], examples: Examples, device: str, repeats: int) -> list[dict[str, Any]]:
+    """Median seconds for all examples, by method; methods take turns, after one untimed run each."""
+    times: dict[str, list[float]] = {method.label: [] for method in methods}
+    failed: dict[str, str] = {}
+    peak: dict[str, float] = {}
+    for repeat in range(repeats + 1):
+        for method in methods:
+            if method.label in failed:
+                continue
+            part = examples[: max(1, round(len(examples) * method.share))]
+            share = sum(len(tokens) for _, tokens, _ in part) / sum(len(tokens) for _, tokens, _ in examples)
+            if device != "cpu":
+                torch.cuda.reset_peak_memory_stats()
+            start = clock(device)
+            try:
+                method.run(part)
+            except (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError) as error:
+                failed[method.label] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+                continue
+            if repeat:
+                times[method.label].append((clock(device) - start) / share)
+            if device != "cpu":
+                peak[method.label] = torch.cuda.max_memory_allocated() / 2**30
+    rows = []
+    for method in methods:
+        taken = times[method.label]
+        row: dict[str, Any] = {"method": method.label, "failed": failed.get(method.label), "share": method.share}
+        if taken:
+            row |= {"seconds": statistics.median(taken), "least": min(taken), "most": max(taken)}
+            row["peak_gib"] = peak.get(method.label)
+        rows.append(row)
+    return rows
+
+
+def norms_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
+    weights = [layer.module.weight for layer in find_layers(model)]
+    names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
+    batched = options.max_tokens
+    return [
+        Method("encore norms", lambda part: gradients.norms(model, gradients.batches(part, max_tokens=batched))),
+        Method("(a) training, forward and backward", training(model, batched)),
+        Method(
+            "(b) one example at a time, autograd",
+            one_by_one(model, weights, lambda gs: [g.norm().item() for g in gs]),
+            share,
+        ),
+        Method(
+            "(c) torch.func vmap",
+            vmapped(model, names, batched, lambda found: [value.flatten(1).norm(dim=1) for value in found.values()]),
+            share,
+        ),
+    ]
+
+
+def features_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
+    layers = adapter_layers(model)
+    weights = [layer.module.weight for layer in layers]
+    names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
+    coordinates, dim, batched = sum(weight.numel() for weight in weights), options.dim, options.max_tokens
+    sparse, dense = gradients.Sparse(dim), gradients.Rademacher(dim)
+    state = {
+        layer.name: {
+            "exp_avg": torch.randn(layer.shape) * 1e-4,
+            "exp_avg_sq": torch.rand(layer.shape) * 1e-8,
+            "step": torch.tensor(100.0),
+        }
+        for layer in layers
+    }
+
+    def project(found: dict[str, Tensor]) -> Tensor:
+        values = torch.cat([value.flatten(1) for value in found.values()], 1).float()
+        total = values.new_zeros(len(values), dim)
+        sparse.add(total, values, 0)
+        return total
+
+    def ours(projector: gradients.Projector, optimizer: dict[str, Any] | None = None) -> Callable[[Examples], Any]:
+        return lambda part: gradients.features(model, gradients.batches(part, max_tokens=batched), projector, optimizer)
+
+    rows = [
+        Method("encore features, sparse", ours(sparse)),
+        Method("encore features, sparse, Adam", ours(sparse, state)),
+        Method("encore features, Rademacher", ours(dense), share),
+        Method("(a) LoRA training, forward and backward", training(model, batched)),
+        Method("(b) LESS loop, blockwise dense", one_by_one(model, weights, BlockwiseDense(dim)), share),
+        Method("(c) torch.func vmap, sparse", vmapped(model, names, batched, project), share),
+    ]
+    if coordinates * dim * 4 < options.dense_gib * 2**30:
+        rows.insert(5, Method("(b') LESS loop, dense matrix kept", one_by_one(model, weights, KeptDense(dim)), share))
+    return rows
+
+
+def store_speed(rows: int, dim: int) -> dict[str, float]:
+    """Bytes a second (wall) of the store and of the disk itself, each flushed, on the same folder in turn."""
+    values = torch.randn(rows, dim)
+    ids = [str(row) for row in range(rows)]
+    content = os.urandom(rows * dim * 2)
+    speeds: dict[str, list[float]] = {"disk": [], "store": [], "store and conversion from float32": []}
+    half = values.half()
+    for _ in range(4):
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            start = time.perf_counter()
+            with (Path(folder) / "plain").open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            speeds["disk"].append(len(content) / (time.perf_counter() - start))
+            for name, given in (("store", half), ("store and conversion from float32", values)):
+                store = Store.create(Path(folder) / name, dim=dim)
+                start = time.perf_counter()
+                store.append(ids, given)
+                speeds[name].append(len(content) / (time.perf_counter() - start))
+    return {name: statistics.median(found[1:]) for name, found in speeds.items()}
+
+
+def print_table(title: str, rows: list[dict[str, Any]], tokens: int, examples: int) -> None:
+    print(f"\n### {title}: {examples} examples, {tokens} tokens\n")
+    print("| method | s | range | examples/s | × (a) | peak GiB |\n|---|---|---|---|---|---|")
+    baseline = next((row["seconds"] for row in rows if row["method"].startswith("(a)") and "seconds" in row), None)
+    for row in rows:
+        if "seconds" not in row:
+            print(f"| {row['method']} | failed | {row['failed']} | | | |")
+            continue
+        seconds, scaled = row["seconds"], "" if row["share"] == 1 else f" ({row['share']:.0%} sample)"
+        against = f"{baseline / seconds:.2f}" if baseline else ""
+        peak = f"{row['peak_gib']:.2f}" if row["peak_gib"] is not None else ""
+        spread = f"{row['least']:.2f} to {row['most']:.2f}"
+        print(f"| {row['method']}{scaled} | {seconds:.2f} | {spread} | {examples / seconds:.2f} | {against} | {peak} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["tiny"], choices=list(SHAPES))
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--examples", type=int, default=48)
+    parser.add_argument("--shortest", type=int, default=32)
+    parser.add_argument("--longest", type=int, default=512)
+    parser.add_argument("--max-tokens", type=int, default=2048)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--dim", type=int, default=8192)
+    parser.add_argument("--dense-gib", type=float, default=4.0, help="largest dense projection kept in memory")
+    parser.add_argument("--slow-share", type=float, default=1.0, help="share of the examples that slow peers get")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--store-rows", type=int, default=16384)
+    parser.add_argument("--json", type=Path, help="also write all numbers here")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
+    processor = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
+    print(
+        f"{processor}, {options.threads} threads, {dtype}, torch {torch.__version__}, Python {platform.python_version()}"
+    )
+    record: dict[str, Any] = {"processor": processor, "options": {k: str(v) for k, v in vars(options).items()}}
+    for name in options.models:
+        examples = make_examples(options.examples, SHAPES[name]["vocab_size"], options.shortest, options.longest)
+        tokens = sum(len(one) for _, one, _ in examples)
+        for kind, methods in (("norms", norms_methods), ("features", features_methods)):
+            model = build(name, options.device, dtype)
+            if kind == "features":
+                model = with_adapter(model, options.rank)
+            rows = measure(methods(model, options, options.slow_share), examples, options.device, options.repeats)
+            print_table(f"{kind}, {name}", rows, tokens, len(examples))
+            record[f"{kind} {name}"] = rows
+    print()
+    for peer in ("bergson", "dattri", "trak"):
+        installed = importlib.util.find_spec(peer) is not None
+        print(f"(d) {peer}: {'installed, but this script has no adapter for it yet' if installed else 'not installed'}")
+    record["store"] = store_speed(options.store_rows, options.dim)
+    for what, speed in record["store"].items():
+        print(f"{what}: {speed / 1e6:.0f} MB/s ({speed / record['store']['disk']:.2f} of the disk)")
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1))
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    return f"{model}, {os.cpu_count()} cores"
+
+
+if __name__ == "__main__":
+    main()
