@@ -1,9 +1,9 @@
 """How fast and how large webshop_env is: `python benchmarks/webshop_engine.py [--data FOLDER] [--large] [--long]`.
 
-Claims (README of webshop_env): at least 10,000 steps/s on mixed episodes with uncached searches counted apart; 0.5 ms or
-less for a query at 1,000 products; load under 3 s and 150 MB at 1,000 products; an index of 100,000 products in minutes;
-memory flat over 100,000 episodes. Without --data the shop is an invented one of 1,000 products, written to files and
-loaded from them. Each measurement runs in a fresh process. Prints one JSON object a line.
+Claims (README of webshop_env): at least 10,000 steps/s on mixed episodes with uncached searches counted apart; 0.5 ms
+or less for a query at 1,000 products; load under 3 s and 150 MB at 1,000 products; an index of 100,000 products in
+minutes; memory flat over 100,000 episodes. Without --data the shop is an invented one of 1,000 products, written to
+files and loaded from them. Each measurement runs in a fresh process. Prints one JSON object a line.
 
 There is no ratio to a peer here: the original engine needs a JVM, Python 3.8 and files that cannot be installed beside
 this package.

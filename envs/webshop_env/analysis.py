@@ -8,8 +8,8 @@ The grammar is written over classes, not characters: every character of the text
 
     a letter   A letter that is also an emoji   H Hebrew letter   0 digit   n other numeral   K Katakana   _ joiner
     l : (between letters)   d , ; (between digits)   b . ’ (between either)   q '   Q "
-    x mark or format   f, v presentation marks   z emoji joiner   k keycap   m skin tone   t, T tags
-    s Thai, Lao, Khmer, Myanmar   S their marks   h ideograph   j Hiragana   e pictograph   r flag letter   # keycap base
+    x mark or format   f, v presentation marks   z emoji joiner   k keycap   m skin tone   t T tags
+    s Thai, Lao, Khmer, Myanmar   S their marks   h ideograph   j Hiragana   e pictograph   r flag letter   # for #, *
 """
 
 from __future__ import annotations

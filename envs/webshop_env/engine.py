@@ -255,9 +255,9 @@ class WebShopEnv:
         hits = self._hits(keywords)
         self.total_hits = len(hits)
         size = self.shop.page_size
-        shown = [self.shop.catalogue[asin] for asin in hits[(page - 1) * size : page * size]]
+        shown = [self.shop.hit_block(asin) for asin in hits[(page - 1) * size : page * size]]
         url = f"{BASE_URL}/search_results/{self.session}/{'+'.join(keywords)}/{page}"
-        self._show(url, pages.results_block(page, len(hits), shown))
+        self._show(url, pages.results_block(page, len(hits)), *shown)
 
     def _hits(self, keywords: list[str]) -> list[str]:
         catalogue = self.shop.catalogue
@@ -282,10 +282,12 @@ class WebShopEnv:
         url = f"{BASE_URL}/item_sub_page/{self.session}/{self.asin}/{keywords}/{self.page}/{name}/{self.options}"
         self._show(url, pages.sub_page_block(self.shop.catalogue[self.asin], name))
 
-    def _show(self, url: str, block: Block) -> None:
+    def _show(self, url: str, *blocks: Block) -> None:
         head = pages.head_block(self.goal.instruction_text)
-        targets = {**head.targets, **block.targets}
-        self._page = Page(url, [head, block], targets)
+        targets = head.targets.copy()
+        for block in blocks:
+            targets.update(block.targets)
+        self._page = Page(url, [head, *blocks], targets)
 
     def _buy(self) -> float:
         product = self.shop.catalogue[self.asin]

@@ -104,15 +104,18 @@ def head_block(instruction: str) -> Block:
     return Block([(PLAIN, "Instruction:"), (PLAIN, instruction), (BUTTON, BACK)])
 
 
-def results_block(page: int, total: int, products: Sequence[Product]) -> Block:
-    """One page of hits; `total` is the number of hits on all pages."""
+@lru_cache(maxsize=1024)
+def results_block(page: int, total: int) -> Block:
+    """What stands above the hits of a results page; `total` is the number of hits on all pages."""
     nodes = [(PLAIN, f"Page {page} (Total results: {total})")]
     if page > 1:
         nodes.append((BUTTON, PREVIOUS))
-    nodes.append((BUTTON, NEXT))
-    for product in products:
-        nodes += [(LINK, product.asin), (PLAIN, product.title), (PLAIN, product.price_tag)]
-    return Block(nodes)
+    return Block([*nodes, (BUTTON, NEXT)])
+
+
+def hit_block(product: Product) -> Block:
+    """A product on a results page."""
+    return Block([(LINK, product.asin), (PLAIN, product.title), (PLAIN, product.price_tag)])
 
 
 def item_block(product: Product, show_attributes: bool) -> Block:

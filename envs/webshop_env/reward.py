@@ -3,9 +3,9 @@
     total = type * (attributes met + options met + price met) / (attributes + options + 1)
 
 Quirk of the original, kept under `parity=True`: the options of a synthetic goal are compared as the text of the pair
-(name, value), as Python prints it, and a colour word replaces a chosen value but not the pair. So ('color', 'r.brown2070') cannot be
-met, and a perfect shopper succeeds on 96.0 % of the official test goals. `parity=False` compares value with value within
-the group that the goal names.
+(name, value), as Python prints it, and a colour word replaces a chosen value but not the pair. So
+('color', 'r.brown2070') cannot be met, and a perfect shopper succeeds on 96.0 % of the official test goals.
+`parity=False` compares value with value within the group that the goal names.
 """
 
 from __future__ import annotations

@@ -6,15 +6,16 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from webshop_env import nouns as noun_files
-from webshop_env.catalogue import Catalogue, LoadReport, clean_products
+from webshop_env.catalogue import Catalogue, LoadReport, Product, clean_products
 from webshop_env.goals import Goals, draw_prices
 from webshop_env.nouns import TitleNouns
-from webshop_env.pages import Block, item_block
+from webshop_env.pages import Block, hit_block, item_block
 from webshop_env.records import ShopDataError, cache_folder, file_key, iter_array, iter_object
 from webshop_env.search import Retriever, Search
 from webshop_env.store import StoredProducts, write_products
@@ -24,7 +25,7 @@ DETAIL_FILES = {"1k": "items_ins_v2_1000.json", "full": "items_ins_v2.json"}
 HUMAN_FILES = ("items_human_ins.json", "items_human_ins_1k.json")
 NOUN_FILES = ("title_nouns.json", "title_nouns_sm38.json")
 IN_MEMORY_BYTES = 64 << 20  # a larger product file is unpacked to the cache folder and read from there
-CACHED_ITEM_PAGES = 4096
+CACHED_BLOCKS = 8192
 EAGERLY_TAGGED = 20_000  # products; the titles of larger catalogues are tagged when a purchase needs them
 
 Size = Literal["1k", "full"]
@@ -53,7 +54,7 @@ class Shop:
         self.page_size = page_size
         self.name = name
         self._search = search
-        self._item_blocks: dict[tuple[str, bool], Block] = {}
+        self._blocks: dict[tuple[str, str], Block] = {}
 
     @cached_property
     def search(self) -> Retriever:
@@ -65,13 +66,22 @@ class Shop:
         """asin -> price in dollars, with the draws of this price seed."""
         return dict(zip(self.catalogue.asins, self._prices, strict=True))
 
+    def hit_block(self, asin: str) -> Block:
+        """A product as results pages show it; the latest few thousand are kept, for all shoppers together."""
+        return self._block(("hit", asin), hit_block)
+
     def item_block(self, asin: str, show_attributes: bool) -> Block:
-        """The part of a product's page that is the same for every shopper; the latest few thousand are kept."""
-        block = self._item_blocks.get((asin, show_attributes))
+        """A product's page, as far as it is the same for every shopper; the latest few thousand are kept."""
+        if show_attributes:
+            return self._block(("item with attributes", asin), lambda product: item_block(product, True))
+        return self._block(("item", asin), lambda product: item_block(product, False))
+
+    def _block(self, key: tuple[str, str], make: Callable[[Product], Block]) -> Block:
+        block = self._blocks.get(key)
         if block is None:
-            if len(self._item_blocks) >= CACHED_ITEM_PAGES:
-                del self._item_blocks[next(iter(self._item_blocks))]
-            block = self._item_blocks[asin, show_attributes] = item_block(self.catalogue[asin], show_attributes)
+            if len(self._blocks) >= CACHED_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+            block = self._blocks[key] = make(self.catalogue[key[1]])
         return block
 
     def __repr__(self) -> str:

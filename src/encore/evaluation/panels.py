@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -13,24 +12,9 @@ from encore import rollout, statistics
 from encore.chat import ChatFormat
 from encore.environments import Tasks
 from encore.errors import UserError
+from encore.evaluation.settings import EvaluationSettings
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """The section `evaluation` of params.yaml. `temperature` 0 is greedy."""
-
-    temperature: float = 0.0
-    max_action_tokens: int = 24
-    batch_size: int = 256
-    max_error_share: float = 0.05  # of episodes whose environment failed; more fails the stage
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(f"evaluation.temperature is {self.temperature}: 0 is greedy, more samples")
-        if self.max_action_tokens < 1 or self.batch_size < 1:
-            raise UserError("evaluation.max_action_tokens and evaluation.batch_size must be at least 1")
 
 
 def evaluate_panel(

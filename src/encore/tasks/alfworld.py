@@ -70,11 +70,9 @@ class AlfworldTasks:
         return AlfworldEnv(task, dialect=self.settings.dialect)
 
     def expert(self, task: Game, seed: int) -> list[str]:
-        actions = alfworld_env.expert_actions(task, expert=self.settings.expert, seed=seed)
-        if self.settings.dialect == "classic":
-            # Experts speak 2.1.3; the dialects differ in this verb only.
-            return [_classic(action) for action in actions]
-        return actions
+        return alfworld_env.expert_actions(
+            task, expert=self.settings.expert, seed=seed, dialect=self.settings.dialect, max_steps=150
+        )
 
     def describe(self, task: Game) -> dict[str, str]:
         return {"id": task.id, "task_type": task.task_type, "goal": task.goal_text}
@@ -84,13 +82,6 @@ class AlfworldTasks:
             return alfworld_env.load_games(self.settings.path, split=split)
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"alfworld.games=official: {error}") from error
-
-
-def _classic(action: str) -> str:
-    if not action.startswith("move "):
-        return action
-    held, _, target = action.removeprefix("move ").partition(" to ")
-    return f"put {held} in/on {target}"
 
 
 def _sample(games: Sequence[Game], number: int, seed: int) -> list[Game]:

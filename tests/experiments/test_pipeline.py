@@ -1,0 +1,159 @@
+"""The pipeline as a user meets it: it ends with a table, a second run does nothing, a cut run resumes, errors are lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from encore.report.comparison import Comparison
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_ends_with_a_table_a_page_and_every_episode(finished):
+    comparison = Comparison.load(finished.path / "runs/prism/compare/comparison.json")
+    assert {row.method for row in comparison.rows} == {"base", "sft", "prism_low"}
+    assert {row.panel for row in comparison.rows} == {"seen", "unseen"}
+    for row in comparison.rows:
+        table = finished.path / f"runs/prism/evaluate/alfworld-{row.method}-0/tables/episodes.jsonl"
+        episodes = [json.loads(line) for line in table.read_text().splitlines()]
+        played = [episode for episode in episodes if episode["panel"] == row.panel]
+        assert row.mean == pytest.approx(sum(episode["won"] for episode in played) / len(played))
+        assert len(played) == row.episodes == 6
+        assert all(episode["stop_reason"] in ("won", "step_limit", "context_full") for episode in played)
+    page = (finished.path / "report/index.html").read_text(encoding="utf-8")
+    assert "PRISM" in page
+    assert "<script" not in page
+    assert (finished.path / "runs/prism/compare/table.txt").read_text().strip()
+
+
+@pytest.mark.slow
+def test_split_halves_the_demonstrations_by_the_probe(finished):
+    split = read_json(finished.path / "runs/prism/split/alfworld-prism_low-0/split.json")
+    assert (len(split["sft"]), len(split["rl"])) == (12, 12)
+    everything = read_json(finished.path / "runs/prism/split/alfworld-sft-0/split.json")
+    assert sorted(everything["sft"]) == sorted(split["sft"] + split["rl"])
+    probe = read_json(finished.path / "runs/prism/probe/alfworld/metrics.json")
+    config = read_json(finished.path / "base/tiny/config.json")
+    assert probe["matrices"] == 7 * config["num_hidden_layers"]
+
+
+@pytest.mark.slow
+def test_every_run_records_what_it_takes_to_repeat_it(finished):
+    for folder in (finished.path / "runs/prism").glob("*/*"):
+        record = yaml.safe_load((folder / "run.yaml").read_text())
+        for key in ("stage", "params", "inputs", "versions", "git", "hardware", "command", "costs"):
+            assert record[key], f"{folder} lacks {key}"
+    trained = yaml.safe_load((finished.path / "runs/prism/train/alfworld-sft-0/run.yaml").read_text())
+    assert trained["costs"]["tokens_trained"] > 0
+    assert trained["costs"]["phases"]["sft"]["wall_s"] > 0
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing_and_is_quick(finished):
+    began = time.monotonic()
+    again = finished.run("dvc", "repro", "prism.compare")
+    assert finished.stages_run(again.stdout) == []
+    # 3 s on an idle machine; a test shares its machine with others.
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("prism.sft.learning_rate=0.0001", {"prism.train", "prism.evaluate", "prism.compare"}),
+        ("alfworld.max_steps=7", {"prism.evaluate", "prism.compare"}),
+        ("prism.rl_fraction=0.25", {"prism.split", "prism.train", "prism.evaluate", "prism.compare"}),
+        (
+            "alfworld.demonstrations=12",
+            {"prism.demos", "prism.probe", "prism.split", "prism.train", "prism.evaluate", "prism.compare"},
+        ),
+    ],
+)
+def test_a_parameter_reruns_only_what_depends_on_it(finished, override, expected):
+    finished.compose("prism.methods=[base,sft,prism_low]", override)
+    try:
+        planned = finished.run("dvc", "repro", "--dry", "prism.compare")
+        assert {stage.partition("@")[0] for stage in finished.stages_run(planned.stdout)} == expected
+    finally:
+        finished.compose("prism.methods=[base,sft,prism_low]")
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_and_ends_with_the_same_metrics(finished, checkout_factory):
+    """SIGKILL after a checkpoint; the second start continues from it, and nothing tells the two results apart."""
+    checkout = checkout_factory("killed")
+    checkout.compose("prism.methods=[base,sft,prism_low]")
+    for stage in ("demos", "probe"):
+        checkout.run(sys.executable, "-m", f"experiments.prism.{stage}", "--environment", "alfworld")
+    cell = ["--environment", "alfworld", "--method", "sft", "--seed", "0"]
+    checkout.run(sys.executable, "-m", "experiments.prism.split", *cell)
+    command = [sys.executable, "-m", "experiments.prism.train", *cell]
+    training = subprocess.Popen(
+        command, cwd=checkout.path, env=checkout.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    work = checkout.path / ".encore/work"
+    deadline = time.monotonic() + 200
+    while not list(work.glob("*/checkpoints/checkpoint-*/counts.json")):
+        assert training.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(training.pid, signal.SIGKILL)
+    training.wait()
+    out = checkout.path / "runs/prism/train/alfworld-sft-0"
+    assert not out.exists(), "nothing half-written may stand where the result goes"
+    saved = max(int(path.name.rpartition("-")[2]) for path in work.glob("*/checkpoints/checkpoint-*"))
+    checkout.run(*command)
+    reference = finished.path / "runs/prism/train/alfworld-sft-0"
+    assert read_json(out / "metrics.json") == read_json(reference / "metrics.json")
+    assert (out / "model/model.safetensors").read_bytes() == (reference / "model/model.safetensors").read_bytes()
+    record = yaml.safe_load((out / "run.yaml").read_text())
+    assert record["sessions"] == 2
+    assert 1 <= saved <= read_json(out / "metrics.json")["steps"]
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert len(steps) == len(set(steps)), "a step stands in the curve once"
+
+
+ERRORS = {
+    "arm": ("prism.methods=[base,sftt]", "unknown arm 'sftt'"),
+    "seed": ("prism.seeds=[-1]", "seed -1"),
+    "model": ("policy.source=base/none", "there is no such folder"),
+    "key": ("+prism.sft.epoch=3", "prism.sft.epoch is no setting"),
+    "type": ("prism.sft.epochs=many", "prism.sft.epochs is 'many'"),
+    "games": ("alfworld.games=none", "alfworld.games"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_a_user_can_get_wrong_ends_in_one_line(checkout_factory, case):
+    override, expected = ERRORS[case]
+    checkout = checkout_factory(f"error-{case}")
+    checkout.compose(override)
+    stage = "probe" if case == "model" else "demos"
+    done = checkout.run(sys.executable, "-m", f"experiments.prism.{stage}", "--environment", "alfworld", check=False)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 1, done.stderr
+    assert expected in lines[0]
+    assert not (checkout.path / "runs").exists()
+
+
+def test_a_missing_folder_of_official_games_is_one_line(checkout_factory):
+    checkout = checkout_factory("official")
+    checkout.compose("alfworld.games=official", "alfworld.path=/nowhere")
+    done = checkout.run(sys.executable, "-m", "experiments.prism.demos", "--environment", "alfworld", check=False)
+    assert done.returncode == 1
+    assert re.search(r"/nowhere", done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1
