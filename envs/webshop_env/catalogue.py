@@ -108,6 +108,10 @@ class Catalogue:
     def __getitem__(self, key: str | int) -> Product:
         return self.products[self._numbers[key] if isinstance(key, str) else key]
 
+    def number(self, asin: str) -> int:
+        """Place of a product in official order."""
+        return self._numbers[asin]
+
     @cached_property
     def by_category(self) -> dict[str, list[str]]:
         """category -> asins, for the search backdoor <c>."""

@@ -291,7 +291,7 @@ class WebShopEnv:
 
     def _buy(self) -> float:
         product = self.shop.catalogue[self.asin]
-        price = self.shop.prices[self.asin]
+        price = self.shop.price(self.asin)
         self.last_reward = reward(product, self.goal, price, self.options, self.parity)
         block = pages.done_block(self.asin, self.options, self.last_reward.total)
         self._page = Page(f"{BASE_URL}/done/{self.session}/{self.asin}/{self.options}", [block], {})

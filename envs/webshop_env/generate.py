@@ -146,9 +146,9 @@ def _full_product(asin: str, family: _Family, generator: random.Random, files: G
     hidden = generator.sample(family.hidden, generator.randint(2, 3))
     model = f"{generator.choice('ABCDEKMRTX')}{generator.randint(10, 999)}"
     named = f"{family.brand} {shown[0].title()} {kind.name.title()}"
-    title = f"{named} for {purpose.title()}, {shown[1].title()}, Model {model}"
+    title = f"{named} for {purpose.title()}, {shown[1].title()}, {model}"
     phrases = category.attributes
-    nouns = [family.brand, *phrases[shown[0]], kind.name, purpose, *phrases[shown[1]], "model", model]
+    nouns = [family.brand, *phrases[shown[0]], kind.name, purpose, *phrases[shown[1]], model]
     # The index reads the description and the first bullet: what stands in later bullets has to be looked up.
     description = (
         f"The {family.brand} {model} is a {kind.name} made for {purpose}: {shown[0]}, {shown[1]} and {hidden[0]}."

@@ -122,7 +122,7 @@ def _worth(env: WebShopEnv, asin: str) -> float:
     product = env.shop.catalogue[asin]
     wanted = set(_wanted_values(env, product))
     chosen = {group: value for group, values in product.options.items() for value in values if value in wanted}
-    return reward(product, env.goal, env.shop.prices[asin], chosen, env.parity).total
+    return reward(product, env.goal, env.shop.price(asin), chosen, env.parity).total
 
 
 def _wanted_values(env: WebShopEnv, product: Product) -> list[str]:

@@ -62,9 +62,12 @@ def build_postings(catalogue: Catalogue, folder: Path | None = None) -> Postings
     # No term holds a line break, and a lone surrogate of a broken text has to survive the round trip.
     (part / "terms.txt").write_bytes("\n".join(terms).encode("utf-8", "surrogatepass"))
     (part / "format.txt").write_text(f"{FORMAT} {np.count_nonzero(lengths)}", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
     loaded = load_postings(folder)
+    if loaded is None:  # otherwise another process was faster, and its index is the same
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+        loaded = load_postings(folder)
+    shutil.rmtree(part, ignore_errors=True)
     assert loaded is not None
     return loaded
 

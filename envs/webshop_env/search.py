@@ -10,6 +10,7 @@ summed in 64 bits and rounded to 32; equal scores in the order of the asins.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from math import log
 from pathlib import Path
@@ -54,7 +55,11 @@ class Search:
     @staticmethod
     def _stored(catalogue: Catalogue, folder: Path) -> Postings:
         path = folder / f"index-{catalogue.source_key}"
-        return load_postings(path) or build_postings(catalogue, path)
+        try:
+            return load_postings(path) or build_postings(catalogue, path)
+        except OSError as error:
+            warnings.warn(f"{path}: {error.strerror}, the index stays in memory: set WEBSHOP_CACHE", stacklevel=3)
+            return build_postings(catalogue)
 
     def top(self, query: str, k: int = 50) -> list[str]:
         """The asins of the k best products, best first; empty if no term of the query occurs in any product."""

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -61,9 +62,13 @@ class Shop:
         """The retriever: the one given, else BM25 as in the original."""
         return self._search or Search(self.catalogue)
 
+    def price(self, asin: str) -> float:
+        """What a product costs in dollars, with the draws of this price seed."""
+        return self._prices[self.catalogue.number(asin)]
+
     @cached_property
     def prices(self) -> dict[str, float]:
-        """asin -> price in dollars, with the draws of this price seed."""
+        """asin -> `price(asin)` of the whole catalogue."""
         return dict(zip(self.catalogue.asins, self._prices, strict=True))
 
     def hit_block(self, asin: str) -> Block:
@@ -141,8 +146,11 @@ def _load_catalogue(folder: Path, products: Path, details: Path) -> Catalogue:
         report_path = unpacked.with_suffix(".report.json")
         if not report_path.exists():
             print(f"unpacking {products.name} to {unpacked}, once", file=sys.stderr)
-            write_products(clean_products(iter_array(products), _read_details(details), table, report), unpacked)
-            report_path.write_text(json.dumps(vars(report)), encoding="utf-8")
+            try:
+                write_products(clean_products(iter_array(products), _read_details(details), table, report), unpacked)
+                report_path.write_text(json.dumps(vars(report)), encoding="utf-8")
+            except OSError as error:
+                raise ShopDataError(f"{unpacked}: {error.strerror}, set WEBSHOP_CACHE to a folder with room") from error
         stored = StoredProducts(unpacked, table)
         report = LoadReport(**json.loads(report_path.read_text(encoding="utf-8")))
         catalogue = Catalogue(stored, None, report, key, cache, table)
@@ -180,4 +188,7 @@ def _load_nouns(catalogue: Catalogue, folder: Path, cached: Path) -> None:
     if found is not None:
         catalogue.nouns.merge(noun_files.read_nouns(found, titles))
     if noun_files.can_tag() and catalogue.nouns.complete(titles.values()):
-        noun_files.write_nouns(cached, catalogue.nouns, titles)
+        try:
+            noun_files.write_nouns(cached, catalogue.nouns, titles)
+        except OSError as error:
+            warnings.warn(f"{cached}: {error.strerror}, noun sets are not kept: set WEBSHOP_CACHE", stacklevel=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ FIELDS = (
 def write_products(products: Iterable[Product], path: Path) -> None:
     """Writes products as JSON lines, with their offsets beside (`<path>.offsets.npy`), and nothing if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     offsets = [0]
     with partial.open("wb") as out:
         for product in products:

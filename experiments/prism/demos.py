@@ -44,12 +44,16 @@ def main() -> None:
                 described = tasks.describe(task)
                 environment = tasks.environment(task)
                 observations, actions, won = [environment.reset()], [], False
-                for action in tasks.expert(task, prism.demonstration_seed):
+                try:
+                    plan = tasks.expert(task, prism.demonstration_seed)
+                except ValueError:  # the expert does not win this game
+                    plan = []
+                for action in plan:
                     step = environment.step(action)
                     actions.append(action)
                     observations.append(step.observation)
-                    if step.won:
-                        won = True
+                    won = step.won
+                    if won:
                         break
                 if not won:
                     failed.append(described["id"])

@@ -66,6 +66,10 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
         if value is None and type(None) in inner:
             return None
         return _checked(next(kind for kind in inner if kind is not type(None)), value, name)
+    if origin is typing.Literal:
+        if value not in inner:
+            raise UserError(f"{name} is {value!r}: choose from {', '.join(map(str, inner))}")
+        return value
     expected = origin or hint
     if expected is Any:
         return value

@@ -55,7 +55,7 @@ class Tasks(Protocol):
 
     def environment(self, task: Any) -> TextEnv: ...
     def expert(self, task: Any, seed: int) -> list[str]:
-        """Actions that solve the task."""
+        """Actions that solve the task. Raises ValueError if the expert does not solve it."""
 
     def describe(self, task: Any) -> dict[str, str]:
         """`id`, `task_type` and `goal` of a task."""

@@ -22,12 +22,14 @@ class Curves:
     def __init__(self) -> None:
         self.lines: list[tuple[int, dict[str, float]]] = []
         self.commits = 0
+        self.checkpoint: str | None = None
 
     def curve(self, values, step):
         self.lines.append((step, values))
 
-    def commit(self):
+    def commit(self, checkpoint=None):
         self.commits += 1
+        self.checkpoint = checkpoint
 
 
 @pytest.fixture(scope="module")

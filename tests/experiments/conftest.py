@@ -1,4 +1,4 @@
-"""A copy of the checkout in which the pipeline may run: what git tracks or would track, and nothing that was computed."""
+"""A copy of the checkout in which the pipeline may run: what git tracks or would track, nothing that was computed."""
 
 from __future__ import annotations
 

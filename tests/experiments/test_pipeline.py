@@ -1,10 +1,11 @@
-"""The pipeline as a user meets it: it ends with a table, a second run does nothing, a cut run resumes, errors are lines."""
+"""The pipeline as a user meets it: a table at the end, nothing done twice, a cut run resumed, errors of one line."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,10 +52,13 @@ def test_split_halves_the_demonstrations_by_the_probe(finished):
 
 @pytest.mark.slow
 def test_every_run_records_what_it_takes_to_repeat_it(finished):
-    for folder in (finished.path / "runs/prism").glob("*/*"):
-        record = yaml.safe_load((folder / "run.yaml").read_text())
+    found = list((finished.path / "runs/prism").rglob("run.yaml"))
+    assert len(found) == 2 + 3 * 3 + 1
+    for path in found:
+        record = yaml.safe_load(path.read_text())
         for key in ("stage", "params", "inputs", "versions", "git", "hardware", "command", "costs"):
-            assert record[key], f"{folder} lacks {key}"
+            generated = key == "inputs" and record["stage"] == "prism.demos"  # made from parameters alone
+            assert record[key] or generated, f"{path} lacks {key}"
     trained = yaml.safe_load((finished.path / "runs/prism/train/alfworld-sft-0/run.yaml").read_text())
     assert trained["costs"]["tokens_trained"] > 0
     assert trained["costs"]["phases"]["sft"]["wall_s"] > 0
@@ -73,22 +77,31 @@ def test_a_second_run_does_nothing_and_is_quick(finished):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("prism.sft.learning_rate=0.0001", {"prism.train", "prism.evaluate", "prism.compare"}),
-        ("alfworld.max_steps=7", {"prism.evaluate", "prism.compare"}),
-        ("prism.rl_fraction=0.25", {"prism.split", "prism.train", "prism.evaluate", "prism.compare"}),
-        (
-            "alfworld.demonstrations=12",
-            {"prism.demos", "prism.probe", "prism.split", "prism.train", "prism.evaluate", "prism.compare"},
-        ),
+        ("prism.sft.learning_rate=0.0001", {"prism.train"}),
+        ("prism.rl_fraction=0.25", {"prism.split"}),
+        ("alfworld.demonstrations=12", {"prism.demos", "prism.compare"}),
+        ("base.seed=1", {"base.pretrain"}),
+        ("tracking.country=DEU", set()),
     ],
 )
-def test_a_parameter_reruns_only_what_depends_on_it(finished, override, expected):
+def test_a_parameter_makes_only_its_own_stages_out_of_date(finished, override, expected):
+    """A dry run names the stages that read the parameter; what follows from them depends on what they will make."""
     finished.compose("prism.methods=[base,sft,prism_low]", override)
     try:
         planned = finished.run("dvc", "repro", "--dry", "prism.compare")
         assert {stage.partition("@")[0] for stage in finished.stages_run(planned.stdout)} == expected
     finally:
         finished.compose("prism.methods=[base,sft,prism_low]")
+
+
+@pytest.mark.slow
+def test_a_parameter_reruns_only_what_depends_on_it(finished, tmp_path):
+    changed = type(finished)(shutil.copytree(finished.path, tmp_path / "changed", symlinks=True))
+    changed.compose("prism.methods=[base,sft,prism_low]", "alfworld.max_steps=3")
+    done = changed.run("dvc", "repro", "prism.compare")
+    assert {stage.partition("@")[0] for stage in changed.stages_run(done.stdout)} == {"prism.evaluate", "prism.compare"}
+    rows = Comparison.load(changed.path / "runs/prism/compare/comparison.json").rows
+    assert all(row.episodes == 6 for row in rows)
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ Batch = Mapping[str, Any]
 """`input_ids`, `attention_mask`, `response_mask`: [rows, positions]; optionally `ids` (one name an example, row by
 row), `position_ids` [rows, positions] (packed rows), `order` (place of each example in the caller's list)."""
 
+WASTE_FRACTION, WASTE_POSITIONS = 0.1, 128
+"""A batch is closed early when its padding would be more than this share of it, and more work than one more batch is."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -57,7 +60,7 @@ def batches(
     """Sorts `(id, input_ids, response_mask)` by length and pads neighbours together, longest batch first.
 
     Each batch holds at most `max_tokens` positions, padding included (one example longer than that is a batch of its
-    own), and carries `order`, by which `norms` and `features` put results back in the order of `examples`.
+    own) and little of it padding, and carries `order`, by which `norms` and `features` put results back in the order of `examples`.
 
     Raises:
         UserError: an example whose tokens and mask differ in length, or that is empty.
@@ -150,13 +153,15 @@ def _pad(examples: Sequence[Example]) -> _Padded:
 
 def _by_length(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:
     group: list[Example] = []
-    for example in sorted(
-        examples, key=lambda one: len(one.tokens), reverse=True
-    ):  # longest first: a lack of memory shows at once
-        if group and (len(group) + 1) * len(group[0].tokens) > max_tokens:
+    tokens = 0
+    for example in sorted(examples, key=lambda one: -len(one.tokens)):  # longest first: a lack of memory shows at once
+        positions = (len(group) + 1) * len((group or [example])[0].tokens)
+        padding = positions - tokens - len(example.tokens)
+        if group and (positions > max_tokens or padding > max(WASTE_FRACTION * positions, WASTE_POSITIONS)):
             yield group
-            group = []
+            group, tokens = [], 0
         group.append(example)
+        tokens += len(example.tokens)
     if group:
         yield group
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import alfworld_env
 from alfworld_env import AlfworldEnv, Game
+from encore import configuration
 from encore.environments import register
 from encore.errors import UserError
 
@@ -19,25 +20,17 @@ PANELS: dict[str, Literal["valid_seen", "valid_unseen"]] = {"seen": "valid_seen"
 class AlfworldSettings:
     """The section `alfworld` of params.yaml."""
 
-    games: str = "generated"  # or "official": the json_2.1.1 / 2.1.3 download under `path` or $ALFWORLD_DATA
+    games: Literal["generated", "official"] = "generated"  # official: the download under `path` or $ALFWORLD_DATA
     path: str | None = None
-    size: Literal["full", "small"] = "small"  # of generated games: small | full
-    dialect: str = "2.1.3"
-    expert: str = "handcoded"
+    size: Literal["small", "full"] = "small"  # of generated games
+    dialect: Literal["2.1.3", "classic"] = "2.1.3"
+    expert: Literal["handcoded", "planner"] = "handcoded"
     max_steps: int = 30
     demonstrations: int = 300
     panels: dict[str, int] = dataclasses.field(default_factory=lambda: {"seen": 140, "unseen": 134})
     seed: int = 0  # of the generated games
 
     def __post_init__(self) -> None:
-        if self.games not in ("generated", "official"):
-            raise UserError(f"alfworld.games is '{self.games}': set it to generated or official")
-        if self.size not in ("small", "full"):
-            raise UserError(f"alfworld.size is '{self.size}': set it to small or full")
-        if self.dialect not in ("2.1.3", "classic"):
-            raise UserError(f"alfworld.dialect is '{self.dialect}': set it to 2.1.3 or classic")
-        if self.expert not in ("handcoded", "planner"):
-            raise UserError(f"alfworld.expert is '{self.expert}': set it to handcoded or planner")
         if self.seed < 0:
             raise UserError(f"alfworld.seed is {self.seed}: seeds are whole numbers from 0")
         for name, number in [("max_steps", self.max_steps), ("demonstrations", self.demonstrations)]:
@@ -93,9 +86,5 @@ def _sample(games: Sequence[Game], number: int, seed: int) -> list[Game]:
 
 @register("alfworld")
 def load(settings: dict) -> AlfworldTasks:
-    """ALFWorld's tasks from the section `alfworld` of params.yaml; raises UserError for a key that does not exist."""
-    known = {field.name for field in dataclasses.fields(AlfworldSettings)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise UserError(f"alfworld.{unknown[0]} is no setting: choose from {', '.join(sorted(known))}")
-    return AlfworldTasks(AlfworldSettings(**settings))
+    """ALFWorld's tasks from the section `alfworld` of params.yaml. Raises UserError for a key or value that is none."""
+    return AlfworldTasks(configuration.build(AlfworldSettings, settings, "alfworld"))

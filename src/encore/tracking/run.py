@@ -46,6 +46,7 @@ class Run:
         out: staging folder for what becomes the stage's output. On resume it holds what was there at the last commit.
         checkpoints: folder for what a resumed run needs; never part of the output.
         resumed: an earlier session of this run was cut off after a commit.
+        checkpoint: the checkpoint that the last commit named, None without one.
         record: what run.yaml will hold.
     """
 
@@ -97,6 +98,7 @@ class Run:
         self.out = self.work / "out"
         self.checkpoints = self.work / "checkpoints"
         self.resumed = False
+        self.checkpoint: str | None = None
         self._results: dict[str, Any] = {}
 
     def __enter__(self) -> Run:
@@ -143,6 +145,7 @@ class Run:
                 file.unlink()
         if state:
             self.resumed = True
+            self.checkpoint = state.get("checkpoint")
             self._results = state["results"]
             self.record |= state["record"]
         return state
@@ -250,8 +253,11 @@ class Run:
         same = [e for e in self.record["parents"] if (e["experiment"], e["group"]) == (experiment, entry["group"])]
         self.record["parents"] = [e for e in self.record["parents"] if e not in same] + [entry]
 
-    def commit(self) -> None:
+    def commit(self, checkpoint: str | None = None) -> None:
         """A durable point: call it right after a checkpoint is saved.
+
+        `checkpoint` names what was saved. A resumed run finds it as `self.checkpoint`, and has to go on from there even
+        if a later one is on disk: that one was saved by a session that was killed before it could commit.
 
         A run that is killed later resumes with the costs, curves, results and staged files of this moment. Committed
         curves go to MLflow, if it can be reached.
@@ -267,6 +273,7 @@ class Run:
             "results": self._results,
             "record": record,
             "staged": sorted(staged),
+            "checkpoint": checkpoint,
         }
         write_json(self.work / STATE_FILE, state)
         with self.costs.aside("tracking"):

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from encore.errors import UserError
@@ -42,8 +41,10 @@ class SFTResult:
 class Progress(Protocol):
     """Where curves go and what a saved checkpoint commits (`encore.tracking.Run` is one)."""
 
+    @property
+    def checkpoint(self) -> str | None: ...
     def curve(self, values: dict[str, float], step: int) -> None: ...
-    def commit(self) -> None: ...
+    def commit(self, checkpoint: str | None = None) -> None: ...
 
 
 class _Collator:
@@ -121,7 +122,7 @@ class _Progress(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         if self.on_save_hook is not None and self.on_save_hook(state.global_step, model):
             control.should_training_stop = True
-        self.progress.commit()
+        self.progress.commit(f"checkpoint-{state.global_step}")
 
 
 def sft(
@@ -137,7 +138,8 @@ def sft(
 ) -> tuple[PreTrainedModel, SFTResult]:
     """Fine-tunes `model` on the response tokens of `examples`; returns it (adapter merged) and what was done.
 
-    A run that was cut resumes from the newest checkpoint in `checkpoints` and ends where the uncut run would have.
+    A run that was cut resumes from the checkpoint that `progress` committed last, kept in the folder `checkpoints`, and
+    ends where the uncut run would have.
     `on_checkpoint(step, model)` is called after each saved checkpoint; if it returns True the training stops.
     Raises UserError for no examples, a batch that does not divide, or more padding than `max_padding_share`.
     """
@@ -200,10 +202,11 @@ def sft(
         raise AssertionError(
             f"the effective batch is {effective}, not the {settings.effective_batch} that was asked for"
         )
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if last is not None:
-        trainer.counts = json.loads((Path(last) / COUNTS).read_text())
-    trainer.train(resume_from_checkpoint=last)
+    last = None
+    if progress.checkpoint is not None:
+        last = checkpoints / progress.checkpoint
+        trainer.counts = json.loads((last / COUNTS).read_text())
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
