@@ -55,9 +55,9 @@ class _Classes(dict[int, str]):
 def _word_rule() -> str:
     extend = "[xfvzkmtTS]*+"
     joiner = f"(?:_{extend})"
-    letter = f"[aA]{extend}(?:[lbq]{extend}(?=[aAH]))?"
+    letter = f"(?:[aA]{extend})++(?:[lbq]{extend}(?=[aAH]))?"
     hebrew = f"H{extend}(?:q{extend}|Q{extend}(?=H)|[lb]{extend}(?=[aAH]))?"
-    number = f"[0n]{extend}(?:[dbq]{extend}(?=[0n]))?"
+    number = f"(?:[0n]{extend})++(?:[dbq]{extend}(?=[0n]))?"
     segment = f"(?:(?:K{extend})++|(?:{letter}|{hebrew}|{number})++)"
     # Bounded at the start: a run of joiners that leads to no token must not be read again from each of its characters.
     return f"{joiner}{{0,{MAX_TOKEN_UNITS}}}+{segment}(?:{joiner}++{segment})*+{joiner}*+"
@@ -74,11 +74,18 @@ def _emoji_rule() -> str:
 
 _CLASSES = _Classes()
 _EMOJI = re.compile(_emoji_rule())
+# The same rules for text of plain ASCII, without the detour over classes.
+_ASCII_RUN = "(?:[A-Za-z]++(?:[:.'](?=[A-Za-z]))?|[0-9]++(?:[.,;'](?=[0-9]))?)++"
+_ASCII_TOKEN = re.compile(f"_{{0,{MAX_TOKEN_UNITS}}}+{_ASCII_RUN}(?:_++{_ASCII_RUN})*+_*+")
 _TOKEN = re.compile(f"{_word_rule()}|{_emoji_rule()}|(?:[sS][xfvzkmtTS]*+)++|[hj][xfvzkmtTS]*+")
 
 
 def tokenize(text: str) -> list[str]:
     """The tokens of a text in order, as Lucene's StandardTokenizer cuts them (Unicode 12.1)."""
+    if text.isascii():
+        tokens: list[str] = _ASCII_TOKEN.findall(text)
+        if max(map(len, tokens), default=0) <= MAX_TOKEN_UNITS:
+            return tokens
     classes = text.translate(_CLASSES)
     if "A" not in classes:
         spans = [match.span() for match in _TOKEN.finditer(classes)]

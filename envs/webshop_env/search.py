@@ -49,6 +49,7 @@ class Search:
         folder = cache or catalogue.cache
         self.postings = self._stored(catalogue, folder) if folder else build_postings(catalogue)
         self._idf = _idf(self.postings)
+        self._starts = np.array(self.postings.starts)
         self._limit = remembered
         self._latest: dict[tuple[str, int], tuple[str, ...]] = {}
 
@@ -83,25 +84,24 @@ class Search:
 
     def scores(self, query: str) -> np.ndarray:
         """float32 score of every document, in the order of the sorted asins; 0 where no term occurs."""
-        counts = Counter(analyze(query))
-        terms, weights = [], []
-        for term, count in list(counts.items())[:MAX_TERMS]:
-            number = self.postings.terms.get(term)
-            if number is not None:
-                terms.append(number)
-                weights.append(np.float32(count) * self._idf[number])
-        if not terms:
+        known = self.postings.terms
+        counts = list(Counter(analyze(query)).items())[:MAX_TERMS]
+        found = [(known[term], count) for term, count in counts if term in known]
+        if not found:
             return np.zeros(len(self._asins), dtype=np.float32)
-        starts = self.postings.starts
-        ranges = [slice(starts[number], starts[number + 1]) for number in terms]
-        documents = np.concatenate([self.postings.documents[part] for part in ranges])
-        saturation = np.concatenate([self.postings.saturation[part] for part in ranges])
-        weight = np.repeat(np.array(weights, dtype=np.float32), [part.stop - part.start for part in ranges])
-        parts = weight - weight / saturation
+        numbers, times = np.array(found).T
+        firsts = self._starts[numbers]
+        sizes = self._starts[numbers + 1] - firsts
+        # All postings of all terms as one index: the terms stand in the order of the query, which the sum follows.
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1]) + np.repeat(firsts - ends + sizes, sizes)
+        weights = np.repeat(times.astype(np.float32) * self._idf[numbers], sizes)
+        parts = weights - weights / self.postings.saturation[places]
+        documents = self.postings.documents[places]
         return np.bincount(documents, weights=parts, minlength=len(self._asins)).astype(np.float32)
 
 
-def _idf(postings: Postings) -> list[np.float32]:
+def _idf(postings: Postings) -> np.ndarray:
     count = postings.document_count
     frequencies = np.diff(postings.starts).tolist()
-    return [np.float32(log(1 + (count - df + 0.5) / (df + 0.5))) for df in frequencies]
+    return np.array([log(1 + (count - df + 0.5) / (df + 0.5)) for df in frequencies], dtype=np.float32)

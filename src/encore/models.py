@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils import logging as hf_logging
 
 from encore.errors import UserError
 from encore.policy import PolicySettings
@@ -18,6 +19,7 @@ def load(settings: PolicySettings, source: str | Path | None = None) -> tuple[Pr
 
     Raises UserError if the source is neither a folder, nor an installed wheel, nor to be had from the hub.
     """
+    hf_logging.disable_progress_bar()  # a stage has one progress bar, and loading is not it
     name = str(source or settings.source)
     arguments = _arguments(name, settings.revision)
     try:

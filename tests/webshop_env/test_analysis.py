@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webshop_env.analysis import MAX_TOKEN_UNITS, analyze, tokenize
+from webshop_env.analysis import _CLASSES, MAX_TOKEN_UNITS, _tokenize_with_limit, analyze, tokenize
 from webshop_env.porter import stem
 
 
@@ -29,6 +29,16 @@ def test_a_line_break_parts_any_two_texts(left: str, right: str) -> None:
 def test_terms_do_not_depend_on_the_case_of_ascii_letters(text: str) -> None:
     ascii_text = text.encode("ascii", "ignore").decode()
     assert analyze(ascii_text) == analyze(ascii_text.upper().lower())
+
+
+@given(st.text(alphabet="aZ09_.:,;' -#*\"", max_size=40))
+def test_plain_text_takes_the_short_way_to_the_same_tokens(text: str) -> None:
+    assert tokenize(text) == _tokenize_with_limit(text, text.translate(_CLASSES))
+
+
+@given(st.text(alphabet="aé1٣_.:,;'’·\u200d\ufe0f\u20e3😀🏽Ⓜ🇩ק\"カ日ひก", max_size=20))
+def test_both_ways_through_a_text_of_any_script_agree(text: str) -> None:
+    assert tokenize(text) == _tokenize_with_limit(text, text.translate(_CLASSES))
 
 
 @pytest.mark.parametrize(
