@@ -28,7 +28,7 @@ class CorpusSettings:
 
     household: int = 16_000
     random_share: float = 0.15  # of the household episodes, played at random: grammar and consequences, no aim
-    slip_share: float = 0.1  # of the expert's turns, preceded by an action that does nothing, and its refusal
+    slip_share: float = 0.25  # of the turns: an action that does nothing, and its refusal, neither to be imitated
     shop: int = 2_500
     instructions: int = 2_000
     families: list[str] = field(default_factory=lambda: ["chain_sum", "spell_backward", "letter_counting"])
@@ -51,7 +51,7 @@ def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
     for game in alfworld_env.generate_games(settings.household, seed=seed, size="small", split="train"):
         at_random = generator.random() < settings.random_share
         environment = AlfworldEnv(game)
-        observations, actions, won = [environment.reset()], [], False
+        observations, actions, slipped, won = [environment.reset()], [], [], False
         known: set[str] = set()  # commands that were admissible at some time
         plan = [] if at_random else alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
         turn = 0
@@ -59,11 +59,13 @@ def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
             admissible = environment.admissible
             slips = sorted(known.difference(admissible))
             known.update(admissible)
-            if at_random:
+            if slips and generator.random() < settings.slip_share:
+                # Without slips in its corpus, a policy that errs once repeats its error for ever.
+                action = generator.choice(slips)
+                slipped.append(len(actions))
+            elif at_random:
                 action = _random_action(environment, generator)
                 turn += 1
-            elif slips and generator.random() < settings.slip_share:
-                action = generator.choice(slips)  # without it, a policy that erred once repeats its error for ever
             else:
                 action = plan[turn]
                 turn += 1
@@ -80,6 +82,7 @@ def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
             actions=actions,
             won=won,
             source="random" if at_random else "handcoded",
+            context_turns=slipped,
         )
 
 

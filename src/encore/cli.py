@@ -127,10 +127,8 @@ def download_webshop(parsed: argparse.Namespace) -> int:
 def _download(module: str, path: str) -> int:
     try:
         importlib.import_module(module).download(path)
-    except ConnectionError as error:
-        raise UserError(
-            f"the download to {path} broke off ({error}): check the network and run the same command again"
-        ) from error
+    except (ConnectionError, RuntimeError, ImportError) as error:
+        raise UserError(f"the download to {path} did not succeed: {error}") from error
     return 0
 
 

@@ -15,7 +15,8 @@ from encore.errors import UserError
 class Trajectory:
     """One episode: `observations[0], actions[0], observations[1], …`; the last observation may follow the last action.
 
-    `steps` of an episode is `len(actions)`.
+    `steps` of an episode is `len(actions)`. The actions of `context_turns` are part of what happened but not to be
+    imitated: their tokens are no response tokens.
     """
 
     id: str
@@ -26,7 +27,7 @@ class Trajectory:
     actions: list[str]
     won: bool
     source: str = ""  # which expert or policy acted
-    extra: dict[str, str] = field(default_factory=dict)
+    context_turns: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not len(self.actions) <= len(self.observations) <= len(self.actions) + 1:
@@ -68,7 +69,8 @@ def tokenize(trajectory: Trajectory, chat: ChatFormat, max_length: int | None = 
                 )
             break
         input_ids += prompt + response
-        response_mask += [0] * len(prompt) + [1] * len(response)
+        learned = int(turn not in trajectory.context_turns)
+        response_mask += [0] * len(prompt) + [learned] * len(response)
     return Example(trajectory.id, input_ids, response_mask)
 
 

@@ -23,7 +23,7 @@ Batch = Mapping[str, Any]
 row), `position_ids` [rows, positions] (packed rows), `order` (place of each example in the caller's list)."""
 
 WASTE_FRACTION, WASTE_POSITIONS = 0.1, 128
-"""A batch is closed early when its padding would be more than this share of it, and more work than one more batch is."""
+"""A batch is closed early when its padding would be more than this share of it and costlier than one more batch."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _pad(examples: Sequence[Example]) -> _Padded:
 def _by_length(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:
     group: list[Example] = []
     tokens = 0
-    for example in sorted(examples, key=lambda one: -len(one.tokens)):  # longest first: a lack of memory shows at once
+    for example in sorted(examples, key=lambda one: -len(one.tokens)):  # longest first: lack of memory shows at once
         positions = (len(group) + 1) * len((group or [example])[0].tokens)
         padding = positions - tokens - len(example.tokens)
         if group and (positions > max_tokens or padding > max(WASTE_FRACTION * positions, WASTE_POSITIONS)):

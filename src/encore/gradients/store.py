@@ -17,25 +17,26 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 
 from encore.errors import UserError
 
 StoreType = Literal["fp16", "int8", "fp32"]
-_TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], float]] = {
-    "fp16": (torch.float16, np.dtype(np.float16), 1.0),
-    "int8": (torch.int8, np.dtype(np.int8), 127.0),
-    "fp32": (torch.float32, np.dtype(np.float32), 0.0),
+_TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], str]] = {
+    "fp16": (torch.float16, np.dtype(np.float16), "F16"),
+    "int8": (torch.int8, np.dtype(np.int8), "I8"),
+    "fp32": (torch.float32, np.dtype(np.float32), "F32"),
 }
+_ROWS_AT_ONCE = 32
 _LARGEST_HEADER = 1 << 28
 
 
@@ -117,28 +118,38 @@ class Store:
         """Writes shard `number`, whole, in place of any other by that number."""
         if rows.shape != (len(ids), self.dim):
             raise UserError(f"shard {number}: rows are {list(rows.shape)}, not {len(ids)} x {self.dim}")
-        kept_as, _, top = _TYPES[self.dtype]
-        if top:
-            scales = rows.abs().amax(1) / top if len(rows) else rows.new_zeros(0)
-            values = (
-                rows / torch.where(scales > 0, scales, 1.0)[:, None]
-            )  # NaN > 0 is false: such a row is stored as it is
-            values = (values.nan_to_num(0, 0, 0).round() if self.dtype == "int8" else values).to(kept_as)
-        else:
-            scales, values = rows.new_ones(len(rows)), rows.float()
-        tensors = {"values": values.contiguous().cpu(), "scales": scales.float().cpu()}
-        header = {
-            "ids": json.dumps(list(ids)),
-            "fingerprint": self.fingerprint,
-            "number": str(number),
-            "crc": str(_crc(tensors["values"].numpy(), tensors["scales"].numpy())),
-        }
         unfinished = self.path / f".rows-{number:06d}.{os.getpid()}.tmp"
-        save_file(tensors, unfinished, header)
-        with unfinished.open("rb+") as file:
+        with unfinished.open("wb") as file, ThreadPoolExecutor(1) as disk:
+            header, crc_at = self._header(number, ids)
+            file.write(header)
+            crc, scales = 0, []
+            writing: Future[int] | None = None
+            for part in rows.split(_ROWS_AT_ONCE):  # the next rows are converted while these are written
+                values, part_scales = _quantised(part, self.dtype)
+                crc = writing.result() if writing else crc
+                writing = disk.submit(_put, file, values.cpu().numpy(), crc)
+                scales.append(part_scales.cpu())
+            crc = writing.result() if writing else crc
+            crc = _put(file, torch.cat(scales).numpy(), crc)
+            file.seek(crc_at)
+            file.write(f"{crc:010d}".encode())
+            file.flush()
             os.fsync(file.fileno())
         unfinished.replace(self._file(number))
         self.__dict__.pop("shards", None)
+
+    def _header(self, number: int, ids: Sequence[str]) -> tuple[bytes, int]:
+        """A safetensors header, and where in the file its checksum goes once that is known."""
+        name, size = _TYPES[self.dtype][2], len(ids) * self.dim * _TYPES[self.dtype][1].itemsize
+        about = {"crc": "0" * 10, "fingerprint": self.fingerprint, "ids": json.dumps(list(ids)), "number": str(number)}
+        header = {
+            "__metadata__": about,
+            "values": {"dtype": name, "shape": [len(ids), self.dim], "data_offsets": [0, size]},
+            "scales": {"dtype": "F32", "shape": [len(ids)], "data_offsets": [size, size + 4 * len(ids)]},
+        }
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
+        return len(text).to_bytes(8, "little") + text, 8 + text.index(b"0" * 10)
 
     def append(self, ids: Sequence[str], rows: Float[Tensor, "rows dim"]) -> None:
         """Writes the rows as one shard after the last."""
@@ -266,6 +277,24 @@ class Store:
 
 class _TornError(UserError):
     """A shard that was not written to its end."""
+
+
+def _quantised(rows: Float[Tensor, "rows dim"], dtype: StoreType) -> tuple[Tensor, Float[Tensor, " rows"]]:
+    """Rows as they are kept, and the number that each is to be multiplied with."""
+    rows = rows.float()
+    if dtype == "fp32":
+        return rows, rows.new_ones(len(rows))
+    top = 127.0 if dtype == "int8" else 1.0
+    scales = rows.abs().amax(1) / top
+    inverse = (1 / torch.where(scales > 0, scales, 1.0))[:, None]  # NaN > 0 is false: the scale alone says NaN
+    if dtype == "int8":
+        return (rows * inverse).nan_to_num(0, 0, 0).round_().to(torch.int8), scales
+    return torch.mul(rows, inverse, out=torch.empty_like(rows, dtype=torch.float16)), scales
+
+
+def _put(file: BinaryIO, content: np.ndarray, crc: int) -> int:
+    file.write(content.data)
+    return zlib.crc32(content.data, crc)
 
 
 def _crc(values: np.ndarray, scales: np.ndarray) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from encore import gradients
 from encore.errors import UserError
@@ -44,6 +45,16 @@ def test_any_part_can_be_read(tmp_path):
     assert np.array_equal(np.concatenate(list(store.chunks(4))), everything)
     with pytest.raises(IndexError):
         _ = store[15]
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "int8", "fp32"])
+def test_a_shard_is_a_safetensors_file(tmp_path, dtype):
+    store, _ = filled(tmp_path, dtype, shards=1, rows=70)
+    with safe_open(tmp_path / "rows-000000.safetensors", "pt") as file:
+        values, scales = file.get_tensor("values"), file.get_tensor("scales")
+        assert file.metadata()["fingerprint"] == store.fingerprint
+    assert np.array_equal(values.float().numpy() * scales[:, None].numpy(), store[:])
+    store.verify()
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "int8", "fp32"])
