@@ -1,8 +1,9 @@
 """The text that the tiny base is trained on: generated here, nothing downloaded.
 
-Three kinds, mixed by the numbers in params.yaml: household episodes (small rooms of alfworld_env, played by the
-searching expert or at random), shop episodes (small invented shops of webshop_env, played by its expert), and
-procedural instruction tasks of reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
+Four kinds, mixed by the numbers in params.yaml: expert episodes in small rooms of alfworld_env, of some task types only
+(the base has to be a beginner: the other types are for fine-tuning to teach); random play in rooms of all types (how
+the place answers); episodes of the expert in small invented shops of webshop_env; and procedural instruction tasks of
+reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
 """
 
 from __future__ import annotations
@@ -15,29 +16,32 @@ from dataclasses import dataclass, field
 
 import alfworld_env
 import webshop_env
-from alfworld_env import AlfworldEnv
+from alfworld_env import AlfworldEnv, Game
 from encore.errors import UserError
 from encore.trajectories import Trajectory
 
 FIRST_SHOP = 1_000_000  # shops of experiments have seeds below this
+FIRST_RANDOM = 500_000  # random play is in other games than the expert's
 
 
 @dataclass(frozen=True)
 class CorpusSettings:
     """The section `base.corpus` of params.yaml: how many episodes of each kind."""
 
-    household: int = 16_000
-    random_share: float = 0.15  # of the household episodes, played at random: grammar and consequences, no aim
-    slip_share: float = 0.25  # of the turns: an action that does nothing, and its refusal, neither to be imitated
+    expert: int = 6_000
+    expert_types: list[str] = field(default_factory=lambda: ["pick_and_place_simple", "look_at_obj_in_light"])
+    random: int = 5_000
+    random_steps: int = 10
+    slip_share: float = 0.15  # of the turns: an action that does nothing, and its refusal, neither to be imitated
+    slip_again: float = 0.5  # after a slip: another one, half of the time the same
     shop: int = 2_500
     instructions: int = 2_000
     families: list[str] = field(default_factory=lambda: ["chain_sum", "spell_backward", "letter_counting"])
-    random_steps: int = 8
     shop_products: int = 100  # of each shop
     shop_goals: int = 50  # played in each shop
 
     def __post_init__(self) -> None:
-        for name in ("random_share", "slip_share"):
+        for name in ("slip_share", "slip_again"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"base.corpus.{name} is {getattr(self, name)}: it is a share, at least 0 and below 1")
         unknown = sorted(set(self.families) - set(_THOUGHTS))
@@ -46,44 +50,51 @@ class CorpusSettings:
 
 
 def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
-    """Episodes in small rooms of the training scenes: the handcoded expert's, with slips, and some random ones."""
+    """Episodes in small rooms of the training scenes: the handcoded expert's, then random ones; both with slips."""
     generator = random.Random(f"household-{seed}")
-    for game in alfworld_env.generate_games(settings.household, seed=seed, size="small", split="train"):
-        at_random = generator.random() < settings.random_share
-        environment = AlfworldEnv(game)
-        observations, actions, slipped, won = [environment.reset()], [], [], False
-        known: set[str] = set()  # commands that were admissible at some time
-        plan = [] if at_random else alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
-        turn = 0
-        while turn < (settings.random_steps if at_random else len(plan)):
-            admissible = environment.admissible
-            slips = sorted(known.difference(admissible))
-            known.update(admissible)
-            if slips and generator.random() < settings.slip_share:
-                # Without slips in its corpus, a policy that errs once repeats its error for ever.
-                action = generator.choice(slips)
-                slipped.append(len(actions))
-            elif at_random:
-                action = _random_action(environment, generator)
-                turn += 1
-            else:
-                action = plan[turn]
-                turn += 1
-            step = environment.step(action)
-            actions.append(action)
-            observations.append(step.observation)
-            won = won or step.won
-        yield Trajectory(
-            id=game.id,
-            environment="alfworld",
-            task_type=game.task_type,
-            goal=game.goal_text,
-            observations=observations,
-            actions=actions,
-            won=won,
-            source="random" if at_random else "handcoded",
-            context_turns=slipped,
-        )
+    games = alfworld_env.generate_games(settings.expert, seed, settings.expert_types, size="small", split="train")
+    for game in games:
+        plan = alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
+        yield _play(game, plan, "handcoded", settings, generator)
+    for game in alfworld_env.generate_games(settings.random, seed + FIRST_RANDOM, size="small", split="train"):
+        yield _play(game, None, "random", settings, generator)
+
+
+def _play(
+    game: Game, plan: list[str] | None, source: str, settings: CorpusSettings, generator: random.Random
+) -> Trajectory:
+    """One episode by a plan, or at random without one. A policy that has never seen slips, errs once and then repeats
+    its error for ever; so some turns are actions that do nothing, shown but not learned."""
+    environment = AlfworldEnv(game)
+    observations, actions, slipped, won = [environment.reset()], [], [], False
+    known: set[str] = set()  # commands that were admissible at some time
+    turn, turns = 0, settings.random_steps if plan is None else len(plan)
+    while turn < turns:
+        admissible = environment.admissible
+        slips = sorted(known.difference(admissible))
+        known.update(admissible)
+        after_slip = bool(slipped) and slipped[-1] == len(actions) - 1
+        if slips and generator.random() < (settings.slip_again if after_slip else settings.slip_share):
+            action = actions[-1] if after_slip and generator.random() < 0.5 else generator.choice(slips)
+            slipped.append(len(actions))
+        else:
+            action = _random_action(environment, generator) if plan is None else plan[turn]
+            turn += 1
+        step = environment.step(action)
+        actions.append(action)
+        observations.append(step.observation)
+        won = won or step.won
+    return Trajectory(
+        id=game.id,
+        environment="alfworld",
+        task_type=game.task_type,
+        goal=game.goal_text,
+        observations=observations,
+        actions=actions,
+        won=won,
+        source=source,
+        context_turns=slipped,
+    )
 
 
 def _random_action(environment: AlfworldEnv, generator: random.Random) -> str:
