@@ -106,7 +106,7 @@ def test_a_parameter_reruns_only_what_depends_on_it(finished, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_and_ends_with_the_same_metrics(finished, checkout_factory):
-    """SIGKILL after a checkpoint; the second start continues from it, and nothing tells the two results apart."""
+    """SIGKILL after a committed checkpoint; the second start continues from it, and nothing tells the two results apart."""
     checkout = checkout_factory("killed")
     checkout.compose("prism.methods=[base,sft,prism_low]")
     for stage in ("demos", "probe"):
@@ -119,7 +119,7 @@ def test_a_killed_training_resumes_and_ends_with_the_same_metrics(finished, chec
     )
     work = checkout.path / ".encore/work"
     deadline = time.monotonic() + 200
-    while not list(work.glob("*/checkpoints/checkpoint-*/counts.json")):
+    while not list(work.glob("*/state.json")):
         assert training.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
