@@ -27,7 +27,7 @@ def shared_path(relative: str) -> Path:
     base = Path(os.environ.get("ENCORE_SHARED", ROOT.parent / "shared"))
     path = base / relative
     if not path.exists():
-        pytest.skip(f"golden recordings are not on this machine: {relative} is neither in $ENCORE_SHARED nor beside the checkout")
+        pytest.skip(f"no golden recordings here: {relative} is neither in $ENCORE_SHARED nor beside the checkout")
     return path
 
 

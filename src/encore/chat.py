@@ -80,10 +80,10 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
     full = render((one, two, three, four), False)
     after_action, _, rest = full.partition(two)[2].partition(three)
     closing = rest.partition(four)[2]
-    end = _first_special(tokenizer, after_action)
+    end = _first_special(tokenizer, closing)
     to_observation = after_action.removeprefix(end)
     rebuilt = opening + one + to_action + two + end + to_observation + three + to_action + four
-    if not closing.startswith(end) or full != rebuilt + closing:
+    if full != rebuilt + closing:
         raise UserError(
             f"the chat template of {tokenizer.name_or_path} renders a turn differently when turns follow it: "
             "episodes of many turns need a template that only appends"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from encore.errors import UserError
@@ -195,6 +195,7 @@ def sft(
         peft_config=_lora(settings),
         callbacks=[_Progress(progress, on_checkpoint)],
     )
+    trainer.remove_callback(PrinterCallback)  # without a terminal it would print every log line; metrics.jsonl has them
     effective = (
         config.per_device_train_batch_size * config.gradient_accumulation_steps * trainer.accelerator.num_processes
     )
