@@ -78,17 +78,16 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
 
     opening, to_action = render((one,), True).split(one)
     full = render((one, two, three, four), False)
-    after_action, _, rest = full.partition(two)[2].partition(three)
-    closing = rest.partition(four)[2]
-    end = _first_special(tokenizer, closing)
-    to_observation = after_action.removeprefix(end)
-    rebuilt = opening + one + to_action + two + end + to_observation + three + to_action + four
-    if full != rebuilt + closing:
-        raise UserError(
-            f"the chat template of {tokenizer.name_or_path} renders a turn differently when turns follow it: "
-            "episodes of many turns need a template that only appends"
-        )
-    return ChatFormat(tokenizer, opening, to_action, end, to_observation)
+    closing = full.partition(four)[2]
+    if all(content in full for content in _PROBES):
+        end = _first_special(tokenizer, closing)
+        to_observation = full.partition(two)[2].partition(three)[0].removeprefix(end)
+        if full == opening + one + to_action + two + end + to_observation + three + to_action + four + closing:
+            return ChatFormat(tokenizer, opening, to_action, end, to_observation)
+    raise UserError(
+        f"the chat template of {tokenizer.name_or_path} renders a turn differently when turns follow it: episodes of "
+        "many turns need a template that only appends"
+    )
 
 
 def _first_special(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

@@ -107,7 +107,7 @@ def test_a_parameter_reruns_only_what_depends_on_it(finished, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_and_ends_with_the_same_metrics(finished, checkout_factory):
-    """SIGKILL after a committed checkpoint; the second start continues from it, and nothing tells the two results apart."""
+    """SIGKILL after a committed checkpoint; the second start goes on from it to the very same result."""
     checkout = checkout_factory("killed")
     checkout.compose("prism.methods=[base,sft,prism_low]")
     for stage in ("demos", "probe"):
