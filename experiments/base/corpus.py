@@ -23,6 +23,10 @@ from encore.trajectories import Trajectory
 FIRST_SHOP = 1_000_000  # shops of experiments have seeds below this
 FIRST_RANDOM = 500_000  # random play is in other games than the expert's
 
+_WANTED = re.compile(
+    r"(?:put|find|examine|look at|clean|heat|cool) (?:an? |some |two |the )?(?:clean |hot |cool )?(\w+)"
+)  # the class that a task sentence asks for
+
 
 @dataclass(frozen=True)
 class CorpusSettings:
@@ -63,23 +67,36 @@ def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
 def _play(
     game: Game, plan: list[str] | None, source: str, settings: CorpusSettings, generator: random.Random
 ) -> Trajectory:
-    """One episode by a plan, or at random without one. A policy that has never seen slips, errs once and then repeats
-    its error for ever; so some turns are actions that do nothing, shown but not learned."""
+    """One episode by a plan, or at random without one, with slips: actions that do nothing, shown but not learned.
+
+    A policy that has never been refused repeats a mistake for ever. Slips are the mistakes that a beginner makes: to go
+    where it is, to take what the task names where it is not, to do what the plan does at another time.
+    """
     environment = AlfworldEnv(game)
     observations, actions, slipped, won = [environment.reset()], [], [], False
-    known: set[str] = set()  # commands that were admissible at some time
+    wanted = _WANTED.search(game.goal_text)
+    here = ""
     turn, turns = 0, settings.random_steps if plan is None else len(plan)
     while turn < turns:
         admissible = environment.admissible
-        slips = sorted(known.difference(admissible))
-        known.update(admissible)
         after_slip = bool(slipped) and slipped[-1] == len(actions) - 1
-        if slips and generator.random() < (settings.slip_again if after_slip else settings.slip_share):
-            action = actions[-1] if after_slip and generator.random() < 0.5 else generator.choice(slips)
+        if generator.random() < (settings.slip_again if after_slip else settings.slip_share):
+            mistakes = [f"go to {here}", *(plan or [])]
+            if wanted is not None:
+                mistakes += [f"take {wanted.group(1)} {number} from {here}" for number in (1, 1, 1, 2)]
+            mistakes = [action for action in mistakes if here and action not in admissible]
+            if after_slip and generator.random() < 0.5:
+                mistakes = [actions[-1]]
+        else:
+            mistakes = []
+        if mistakes:
+            action = generator.choice(mistakes)
             slipped.append(len(actions))
         else:
             action = _random_action(environment, generator) if plan is None else plan[turn]
             turn += 1
+            if action.startswith("go to "):
+                here = action.removeprefix("go to ")
         step = environment.step(action)
         actions.append(action)
         observations.append(step.observation)
