@@ -1,9 +1,8 @@
 """The text that the tiny base is trained on: generated here, nothing downloaded.
 
-Four kinds, mixed by the numbers in params.yaml: expert episodes in small rooms of alfworld_env, of some task types only
-(the base has to be a beginner: the other types are for fine-tuning to teach); random play in rooms of all types (how
-the place answers); episodes of the expert in small invented shops of webshop_env; and procedural instruction tasks of
-reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
+Mixed by the numbers in params.yaml: household episodes in small rooms of alfworld_env (won by walking through the room in
+its own order, walks that take nothing, and random play), episodes of the expert in small invented shops of webshop_env,
+and procedural instruction tasks of reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import webshop_env
 from alfworld_env import AlfworldEnv, Game
 from encore.errors import UserError
 from encore.trajectories import Trajectory
+from experiments.base.walker import tour, walk
 
 FIRST_SHOP = 1_000_000  # shops of experiments have seeds below this
-FIRST_RANDOM = 500_000  # random play is in other games than the expert's
-
+GAMES_BLOCK = 500_000
 _WANTED = re.compile(
     r"(?:put|find|examine|look at|clean|heat|cool) (?:an? |some |two |the )?(?:clean |hot |cool )?(\w+)"
 )  # the class that a task sentence asks for
@@ -32,11 +31,11 @@ _WANTED = re.compile(
 class CorpusSettings:
     """The section `base.corpus` of params.yaml: how many episodes of each kind."""
 
-    expert: int = 6_000
-    expert_types: list[str] = field(default_factory=lambda: ["pick_and_place_simple", "look_at_obj_in_light"])
-    random: int = 5_000
+    walks: int = 9_000
+    tours: int = 2_000
+    random: int = 800
     random_steps: int = 10
-    slip_share: float = 0.15  # of the turns: an action that does nothing, and its refusal, neither to be imitated
+    slip_share: float = 0.1  # of the turns: an action that does nothing, and its refusal, neither to be imitated
     slip_again: float = 0.5  # after a slip: another one, half of the time the same
     shop: int = 2_500
     instructions: int = 2_000
@@ -54,13 +53,18 @@ class CorpusSettings:
 
 
 def household(settings: CorpusSettings, seed: int) -> Iterator[Trajectory]:
-    """Episodes in small rooms of the training scenes: the handcoded expert's, then random ones; both with slips."""
+    """Episodes in small rooms of the training scenes, all six task types, with slips."""
     generator = random.Random(f"household-{seed}")
-    games = alfworld_env.generate_games(settings.expert, seed, settings.expert_types, size="small", split="train")
-    for game in games:
-        plan = alfworld_env.expert_actions(game, expert="handcoded", seed=seed)
-        yield _play(game, plan, "handcoded", settings, generator)
-    for game in alfworld_env.generate_games(settings.random, seed + FIRST_RANDOM, size="small", split="train"):
+
+    def games(number: int, block: int) -> list[Game]:
+        # Each kind of play is in other games.
+        return alfworld_env.generate_games(number, seed + block * GAMES_BLOCK, size="small", split="train")
+
+    for game in games(settings.walks, 0):
+        yield _play(game, walk(game), "walk", settings, generator)
+    for game in games(settings.tours, 1):
+        yield _play(game, tour(game, settings.random_steps), "tour", settings, generator)
+    for game in games(settings.random, 2):
         yield _play(game, None, "random", settings, generator)
 
 

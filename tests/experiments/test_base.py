@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from encore.trajectories import tokenize
 from experiments.base.corpus import CorpusSettings, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = CorpusSettings(expert=30, random=20, shop=12, shop_goals=6, instructions=9)
+SMALL = CorpusSettings(walks=30, tours=10, random=10, shop=12, shop_goals=6, instructions=9)
 
 
 @pytest.fixture(scope="module")
@@ -27,25 +28,28 @@ def made():
 
 
 def test_kinds_and_numbers(made):
-    count = {
-        source: sum(item.source == source for item in made)
-        for source in ("handcoded", "random", "expert", "procedural")
-    }
-    assert count == {"handcoded": 30, "random": 20, "expert": 12, "procedural": 9}
-    assert {item.task_type for item in made if item.source == "handcoded"} == set(SMALL.expert_types)
-    assert {item.task_type for item in made if item.source == "random"} == set(alfworld_env.TASK_TYPES)
-    assert all(item.won for item in made if item.source != "random")
+    count = Counter(item.source for item in made)
+    assert count == {"walk": 30, "tour": 10, "random": 10, "expert": 12, "procedural": 9}
+    assert {item.task_type for item in made if item.source == "walk"} == set(alfworld_env.TASK_TYPES)
+    assert all(item.won for item in made if item.source in ("expert", "procedural"))
+    assert not any(item.won for item in made if item.source == "tour")
     assert made == corpus(SMALL, seed=3)
     assert made != corpus(SMALL, seed=4)
 
 
+def test_most_walks_win_and_follow_the_order_of_the_room(made):
+    walks = [item for item in made if item.source == "walk"]
+    assert sum(item.won for item in walks) > 0.6 * len(walks)
+    for item in walks:
+        places = re.findall(r"\ba (\w+ \d+)", item.observations[0].partition("Your task")[0])
+        assert item.actions[0] == f"go to {places[0]}"
+
+
 def test_slips_do_nothing_and_are_not_learned(made):
-    games = {
-        game.id: game for game in alfworld_env.generate_games(30, 3, SMALL.expert_types, size="small", split="train")
-    }
+    games = {game.id: game for game in alfworld_env.generate_games(30, 3, size="small", split="train")}
     slips = 0
     for item in made:
-        if item.source != "handcoded":
+        if item.source != "walk":
             continue
         environment = AlfworldEnv(games[item.id])
         environment.reset()
@@ -78,7 +82,7 @@ def test_the_shipped_base_is_small_and_speaks_the_grammar(shipped, made):
     assert 1e6 <= parameters <= 5e6
     assert sum(path.stat().st_size for path in (ROOT / "base/tiny").rglob("*") if path.is_file()) < 15e6
     chat = chat_format(tokenizer)
-    lengths = [len(tokenize(item, chat)) for item in made if item.source == "handcoded" and not item.context_turns]
+    lengths = [len(tokenize(item, chat)) for item in made if item.source == "walk" and not item.context_turns]
     assert sum(lengths) / len(lengths) < 200
 
 
