@@ -1,8 +1,8 @@
 """The text that the tiny base is trained on: generated here, nothing downloaded.
 
-Mixed by the numbers in params.yaml: household episodes in small rooms of alfworld_env (won by walking through the room in
-its own order, walks that take nothing, and random play), episodes of the expert in small invented shops of webshop_env,
-and procedural instruction tasks of reasoning-gym, answered in the form `<think>…</think><answer>…</answer>`.
+Mixed by the numbers in params.yaml: household episodes in small rooms of alfworld_env (won by walking through the room
+in its own order, walks that take nothing, and random play), episodes of the expert in small invented shops of
+webshop_env, and procedural instruction tasks of reasoning-gym, answered as `<think>…</think><answer>…</answer>`.
 """
 
 from __future__ import annotations
