@@ -77,7 +77,10 @@ def _play(
     where it is, to take what the task names where it is not, to do what the plan does at another time.
     """
     environment = AlfworldEnv(game)
-    observations, actions, slipped, won = [environment.reset()], [], [], False
+    observations = [environment.reset()]
+    actions: list[str] = []
+    slipped: list[int] = []
+    won = False
     wanted = _WANTED.search(game.goal_text)
     here = ""
     turn, turns = 0, settings.random_steps if plan is None else len(plan)
