@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+MAX_GAPS = 1.2  # columns of the cache for each token of its longest row, before gaps are closed
+
 
 class Decoder:
     """Holds the cache of `rows` conversations; `append` puts tokens in, `respond` lets the policy answer."""
@@ -30,6 +32,7 @@ class Decoder:
     @torch.inference_mode()
     def append(self, pieces: Sequence[Sequence[int]]) -> Float[Tensor, "rows vocabulary"]:
         """Appends tokens to every row (at least one each); returns the logits after each row's last token."""
+        self._compact()
         longest = max(len(piece) for piece in pieces)
         tokens = torch.full((len(pieces), longest), self.pad_id, dtype=torch.long)
         valid = torch.zeros((len(pieces), longest), dtype=torch.bool)
@@ -75,10 +78,25 @@ class Decoder:
         return responses, ended
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drops all rows but these, and the columns that are padding in every row that stays."""
+        """Drops all rows but these."""
         index = torch.tensor(rows, device=self.device)
         self.mask, self.lengths = self.mask[index], self.lengths[index]
         self.cache.batch_select_indices(index)
+
+    def _compact(self) -> None:
+        """Closes the gaps of padding between a row's tokens once they make up a fifth of the cache.
+
+        A step's cost grows with the columns of the cache, padding or not. Keys carry their positions, so a column may
+        be moved as long as a row's order stays.
+        """
+        longest = int(self.lengths.max())
+        if self.mask.shape[1] <= MAX_GAPS * longest:
+            return
+        columns = (~self.mask).long().argsort(dim=1, stable=True)[:, :longest]
+        self.mask = self.mask.gather(1, columns)
+        for layer in self.cache.layers:
+            index = columns[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)
 
     def _forward(
         self, tokens: Int[Tensor, "rows new"], valid: Bool[Tensor, "rows new"]
