@@ -155,7 +155,7 @@ def one_by_one(
 
 
 class BlockwiseDense:
-    """TRAK's BasicProjector as LESS calls it: 16 gradients at a time, 128 columns at a time, made anew at every call."""
+    """TRAK's BasicProjector as LESS calls it: 16 gradients and 128 columns at a time, made anew at every call."""
 
     def __init__(self, dim: int):
         self.dim = dim
@@ -375,7 +375,8 @@ def main() -> None:
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     processor = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     print(
-        f"{processor}, {options.threads} threads, {dtype}, torch {torch.__version__}, Python {platform.python_version()}"
+        f"{processor}, {options.threads} threads, {dtype}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
     )
     record: dict[str, Any] = {"processor": processor, "options": {k: str(v) for k, v in vars(options).items()}}
     for name in options.models:

@@ -60,7 +60,8 @@ def batches(
     """Sorts `(id, input_ids, response_mask)` by length and pads neighbours together, longest batch first.
 
     Each batch holds at most `max_tokens` positions, padding included (one example longer than that is a batch of its
-    own) and little of it padding, and carries `order`, by which `norms` and `features` put results back in the order of `examples`.
+    own) and little of it padding, and carries `order`, by which `norms` and `features` put results back in the order of
+    `examples`.
 
     Raises:
         UserError: an example whose tokens and mask differ in length, or that is empty.
