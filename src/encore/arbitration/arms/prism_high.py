@@ -7,7 +7,7 @@ from encore.arbitration.splitting import Split, split
 
 class Arm:
     name = "prism_high"
-    label = "Inverse (SFT on high concentration)"
+    label = "Inverse (high half)"
 
     def skip(self, ctx: Context) -> str | None:
         return ctx.missing("norms")

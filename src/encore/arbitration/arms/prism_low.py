@@ -6,7 +6,7 @@ from encore.arbitration.splitting import Split, split
 
 class Arm:
     name = "prism_low"
-    label = "PRISM (SFT on low concentration)"
+    label = "PRISM (low half)"
 
     def skip(self, ctx: Context) -> str | None:
         return ctx.missing("norms")
