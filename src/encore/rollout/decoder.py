@@ -8,6 +8,7 @@ positions, and attend to the tokens, that they would have if the row were alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -94,7 +95,8 @@ class Decoder:
             return
         columns = (~self.mask).long().argsort(dim=1, stable=True)[:, :longest]
         self.mask = self.mask.gather(1, columns)
-        for layer in self.cache.layers:
+        layers: list[Any] = self.cache.layers  # of a DynamicCache, whose layers all have keys and values
+        for layer in layers:
             index = columns[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
             layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)
 
