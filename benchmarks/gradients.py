@@ -317,26 +317,72 @@ def features_methods(model: nn.Module, options: argparse.Namespace, share: float
 
 
 def store_speed(rows: int, dim: int) -> dict[str, float]:
-    """Bytes a second (wall) of the store and of the disk itself, each flushed, on the same folder in turn."""
+    """Bytes a second (wall, flushed): float32 features into the store as fp16, and ready bytes onto the disk itself."""
     values = torch.randn(rows, dim)
     ids = [str(row) for row in range(rows)]
     content = os.urandom(rows * dim * 2)
-    speeds: dict[str, list[float]] = {"disk": [], "store": [], "store and conversion from float32": []}
-    half = values.half()
-    for _ in range(4):
-        with tempfile.TemporaryDirectory(dir=".") as folder:
-            start = time.perf_counter()
-            with (Path(folder) / "plain").open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            speeds["disk"].append(len(content) / (time.perf_counter() - start))
-            for name, given in (("store", half), ("store and conversion from float32", values)):
-                store = Store.create(Path(folder) / name, dim=dim)
+
+    def plain(folder: Path) -> None:
+        with (folder / "plain").open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    writers: dict[str, Callable[[Path], None]] = {
+        "disk": plain,
+        "store": lambda folder: Store.create(folder, dim=dim).append(ids, values),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in writers}
+    for _ in range(8):
+        for name, write in writers.items():
+            with tempfile.TemporaryDirectory(dir=".") as folder:
                 start = time.perf_counter()
-                store.append(ids, given)
+                write(Path(folder))
                 speeds[name].append(len(content) / (time.perf_counter() - start))
     return {name: statistics.median(found[1:]) for name, found in speeds.items()}
+
+
+def projection_choice(model: nn.Module, examples: Examples, dim: int) -> None:
+    """Error of cosines between real LoRA gradients and seconds a gradient, of each way to project them."""
+    layers = adapter_layers(model)
+    whole = gradients.features(model, gradients.batches(examples, max_tokens=1024), gradients.Whole())
+    exact = F.normalize(whole) @ F.normalize(whole).T
+    side = int((dim / len(layers)) ** 0.5)
+    sides = [tuple(torch.randn(n, side) / side**0.5 for n in layer.shape) for layer in layers]
+
+    def two_sided(values: Tensor) -> Tensor:
+        """As Bergson's: random matrices on both sides of every module's gradient, a square of the width for each."""
+        columns, start = [], 0
+        for layer, (left, right) in zip(layers, sides, strict=True):
+            outputs, inputs = layer.shape
+            part = values[:, start : start + outputs * inputs].view(-1, outputs, inputs)
+            columns.append((left.T @ part @ right).flatten(1))
+            start += outputs * inputs
+        return torch.cat(columns, 1)
+
+    def one_sided(projector: gradients.Projector) -> Callable[[Tensor], Tensor]:
+        def project(values: Tensor) -> Tensor:
+            total = values.new_zeros(len(values), dim)
+            projector.add(total, values, 0)
+            return total
+
+        return project
+
+    ways = {
+        "sparse, 4 a coordinate": one_sided(gradients.Sparse(dim)),
+        "sparse, 1 a coordinate": one_sided(gradients.Sparse(dim, nonzeros=1)),
+        "Rademacher": one_sided(gradients.Rademacher(dim)),
+        f"two-sided, {side} x {side} a matrix": two_sided,
+    }
+    print(f"\n### projections of {whole.shape[1]} coordinates to {dim}, {len(whole)} gradients at once\n")
+    print("| projection | ms a gradient | error of cosines, root mean square | largest |\n|---|---|---|---|")
+    apart = ~torch.eye(len(whole), dtype=torch.bool)
+    for name, project in ways.items():
+        start = time.process_time()
+        found = F.normalize(project(whole.clone()))
+        milliseconds = (time.process_time() - start) / len(whole) * 1000
+        errors = (found @ found.T - exact)[apart].abs()
+        print(f"| {name} | {milliseconds:.2f} | {errors.square().mean().sqrt():.4f} | {errors.max():.4f} |")
 
 
 def print_table(title: str, rows: list[dict[str, Any]], tokens: int, examples: int) -> None:
@@ -389,6 +435,8 @@ def main() -> None:
             rows = measure(methods(model, options, options.slow_share), examples, options.device, options.repeats)
             print_table(f"{kind}, {name}", rows, tokens, len(examples))
             record[f"{kind} {name}"] = rows
+            if kind == "features" and options.device == "cpu" and name == "tiny":
+                projection_choice(model, examples, options.dim)
     print()
     for peer in ("bergson", "dattri", "trak"):
         installed = importlib.util.find_spec(peer) is not None

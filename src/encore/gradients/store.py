@@ -36,7 +36,7 @@ _TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], str]] = {
     "int8": (torch.int8, np.dtype(np.int8), "I8"),
     "fp32": (torch.float32, np.dtype(np.float32), "F32"),
 }
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 64
 _LARGEST_HEADER = 1 << 28
 
 
@@ -124,17 +124,21 @@ class Store:
             file.write(header)
             crc, scales = 0, []
             writing: Future[int] | None = None
+            scratch = torch.empty(_ROWS_AT_ONCE, self.dim)
+            buffers = [torch.empty(_ROWS_AT_ONCE, self.dim, dtype=_TYPES[self.dtype][0]) for _ in range(2)]
             for part in rows.split(_ROWS_AT_ONCE):  # the next rows are converted while these are written
-                values, part_scales = _quantised(part, self.dtype)
+                buffers.reverse()
+                values = buffers[0][: len(part)]
+                scales.append(_quantise(part.cpu(), self.dtype, values, scratch[: len(part)]))
                 crc = writing.result() if writing else crc
-                writing = disk.submit(_put, file, values.cpu().numpy(), crc)
-                scales.append(part_scales.cpu())
+                writing = disk.submit(_put, file, values.numpy(), crc)
             crc = writing.result() if writing else crc
             crc = _put(file, torch.cat(scales).numpy(), crc)
             file.seek(crc_at)
             file.write(f"{crc:010d}".encode())
             file.flush()
             os.fsync(file.fileno())
+        (self.path / "index.json").unlink(missing_ok=True)  # of fewer rows: the store is to be sealed again
         unfinished.replace(self._file(number))
         self.__dict__.pop("shards", None)
 
@@ -279,17 +283,21 @@ class _TornError(UserError):
     """A shard that was not written to its end."""
 
 
-def _quantised(rows: Float[Tensor, "rows dim"], dtype: StoreType) -> tuple[Tensor, Float[Tensor, " rows"]]:
-    """Rows as they are kept, and the number that each is to be multiplied with."""
-    rows = rows.float()
+def _quantise(
+    rows: Float[Tensor, "rows dim"], dtype: StoreType, values: Tensor, scratch: Float[Tensor, "rows dim"]
+) -> Float[Tensor, " rows"]:
+    """Puts the rows into `values` as they are kept, and returns the number that each is to be multiplied with.
+
+    Buffers are the caller's: with new memory for every part, the kernel's clearing of pages takes most of the time.
+    """
     if dtype == "fp32":
-        return rows, rows.new_ones(len(rows))
-    top = 127.0 if dtype == "int8" else 1.0
-    scales = rows.abs().amax(1) / top
+        values.copy_(rows)
+        return torch.ones(len(rows))
+    scales = torch.abs(rows.float(), out=scratch).amax(1) / (127.0 if dtype == "int8" else 1.0)
     inverse = (1 / torch.where(scales > 0, scales, 1.0))[:, None]  # NaN > 0 is false: the scale alone says NaN
-    if dtype == "int8":
-        return (rows * inverse).nan_to_num(0, 0, 0).round_().to(torch.int8), scales
-    return torch.mul(rows, inverse, out=torch.empty_like(rows, dtype=torch.float16)), scales
+    torch.mul(rows.float(), inverse, out=scratch)
+    values.copy_(scratch.nan_to_num_(0, 0, 0).round_() if dtype == "int8" else scratch)
+    return scales
 
 
 def _put(file: BinaryIO, content: np.ndarray, crc: int) -> int:

@@ -115,6 +115,9 @@ def test_a_seal_needs_every_row_in_place(tmp_path):
         store.seal(ids[::-1])
     store.seal(ids)
     assert (tmp_path / "index.json").exists()
+    store.append(["more"], torch.ones(1, DIM))
+    assert not (tmp_path / "index.json").exists(), "a store that has grown is to be sealed again"
+    store.seal([*ids, "more"])
     (tmp_path / "rows-000001.safetensors").unlink()
     with pytest.raises(UserError, match="lacks shard 1"):
         store.seal(ids)
