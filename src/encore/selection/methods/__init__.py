@@ -1,0 +1,1 @@
+"""One method a file; see encore.selection.registry."""

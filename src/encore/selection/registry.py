@@ -1,0 +1,84 @@
+"""Methods by name: each is one class `Method` in one file of the folder `methods`, and the file's name is the method's.
+
+To add a baseline, add a file. Nothing is registered by hand, and tests/encore/selection/test_methods.py runs every
+method it finds. A method that lacks something says so in `skip`, and the comparison prints the reason in place of its
+number.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from encore.errors import UserError
+from encore.selection import methods
+from encore.selection.context import SelectionContext
+from encore.selection.selected import Selection
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """What a file in `methods` has to hold, as a class called `Method`."""
+
+    name: str
+    """As in params.yaml, on the command line, and of the file."""
+    label: str
+    """As in tables and plots."""
+
+    def skip(self, context: SelectionContext) -> str | None:
+        """Why this method cannot choose here; None if it can. Reads no features."""
+
+    def select(self, context: SelectionContext) -> Selection:
+        """The examples to train on; the same for the same context and seed."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A plug-in with a clock."""
+
+    plugin: Plugin
+
+    @property
+    def name(self) -> str:
+        return self.plugin.name
+
+    @property
+    def label(self) -> str:
+        return self.plugin.label
+
+    def skip(self, context: SelectionContext) -> str | None:
+        """Why this method cannot choose here; None if it can. Reads no features."""
+        return self.plugin.skip(context)
+
+    def select(self, context: SelectionContext) -> Selection:
+        """The examples to train on, at most `context.budget` of them.
+
+        Raises:
+            UserError: the method lacks something, as `skip` says; a parameter it does not have, or out of its range;
+                features that no training gives.
+        """
+        reason = self.skip(context)
+        if reason is not None:
+            raise UserError(f"selection method {self.name} {reason}")
+        start = time.perf_counter()
+        found = self.plugin.select(context)
+        return replace(found, requested=context.budget, seconds=time.perf_counter() - start)
+
+
+def names() -> list[str]:
+    """Every method there is, without loading any."""
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
+
+
+def method(name: str) -> Method:
+    """The method called `name`.
+
+    Raises:
+        UserError: there is none; the message names those there are.
+    """
+    if name not in names():
+        raise UserError(f"unknown selection method {name!r}: choose from {', '.join(names())}")
+    return Method(importlib.import_module(f"{methods.__name__}.{name}").Method())
