@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encore.errors import UserError
-from encore.gradients.layers import Layer, context_and_vocabulary, held_still, output_head
+from encore.gradients.layers import Layer, context_and_vocabulary, held_still, output_head, refuse_non_causal
 from encore.gradients.layout import Batch, Example, Rows, read_examples, right_padded, validate
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ def run(
 
 def checked(model: nn.Module, batches: Iterable[Batch], context_length: int | None) -> list[list[Example]]:
     """The examples of all batches, each fit for the model: see `layout.validate` for what is refused."""
+    refuse_non_causal(model)
     groups = read_examples(batches)
     context, vocabulary = context_and_vocabulary(model)
     validate(groups, context_length=context_length or context, vocabulary=vocabulary)

@@ -40,7 +40,8 @@ def find_layers(model: nn.Module, names: Sequence[str] | None = None) -> list[La
         names: keep only layers whose last name is one of these, such as `["q_proj", "v_proj"]`.
 
     Raises:
-        UserError: no layer matches.
+        UserError: no layer matches; or, with `names` None, the model has weight matrices outside nn.Linear (a
+            convolution, experts fused in one tensor), which would be left out unsaid.
     """
     head = output_head(model)
     found = [
@@ -51,7 +52,9 @@ def find_layers(model: nn.Module, names: Sequence[str] | None = None) -> list[La
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules() if not any(module.children())})
         raise UserError(f"the model has no nn.Linear layer beside its output head; its layers are {', '.join(kinds)}")
-    if names is not None:
+    if names is None:
+        _refuse_matrices_elsewhere(model)
+    else:
         known = sorted({_last(layer) for layer in found})
         found = [layer for layer in found if _last(layer) in names]
         if not found:
@@ -71,7 +74,8 @@ def adapter_layers(model: nn.Module) -> list[Layer]:
     This is the order of the trainable entries in `named_parameters()`, by which an optimizer state is flattened.
 
     Raises:
-        UserError: the model has no LoRA adapter, or more than one.
+        UserError: the model has no LoRA adapter, more than one, or trains more than its A and B (DoRA's magnitudes,
+            LoRA of embeddings, biases, `modules_to_save`).
     """
     found: list[tuple[str, Layer]] = []
     for name, module in model.named_modules():
@@ -85,7 +89,24 @@ def adapter_layers(model: nn.Module) -> list[Layer]:
         raise UserError(
             f"the model has {len(adapters)} adapters ({', '.join(adapters)}): keep one, delete_adapter the others"
         )
+    weights = {id(layer.module.weight) for _, layer in found}
+    for name, parameter in model.named_parameters():
+        if (parameter.requires_grad or ".lora_" in name) and id(parameter) not in weights:
+            raise UserError(f"the adapter has {name} beside linear A and B: freeze it, or use plain LoRA without it")
     return [layer for _, layer in found]
+
+
+def refuse_non_causal(model: nn.Module) -> None:
+    """Right padding without a mask needs a causal model: refuses one that says it is none.
+
+    Raises:
+        UserError: an encoder, or an encoder with a decoder.
+    """
+    causal = [module.is_causal for module in model.modules() if isinstance(getattr(module, "is_causal", None), bool)]
+    if (causal and not any(causal)) or getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        raise UserError(
+            f"{type(model).__name__} is not a causal language model: gradients are read of causal ones only"
+        )
 
 
 def output_head(model: nn.Module) -> nn.Module | None:
@@ -126,6 +147,23 @@ def held_still(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
         for module, was_training in training.items():
             module.training = was_training
+
+
+def _refuse_matrices_elsewhere(model: nn.Module) -> None:
+    inside = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Linear | nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+    }
+    elsewhere = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and id(parameter) not in inside and ".lora_" not in name
+    ]
+    if elsewhere:
+        what = f"{elsewhere[0]} ({len(elsewhere)} such)"
+        raise UserError(f"the model has weights in no nn.Linear, {what}: name the linear layers to use with `layers`")
 
 
 def _last(layer: Layer) -> str:

@@ -4,10 +4,11 @@ A store is a folder. `store.json` says what the rows are: their width and type, 
 the examples; two runs that differ in any of it cannot share a store. Each `rows-<number>.safetensors` holds
 `values` [rows, dim] and `scales` [rows], and in its header the ids of its rows, the fingerprint of `store.json` and a
 CRC-32 of its data. A shard is written under another name, flushed to disk and then renamed, so it is there whole or not
-at all; a killed run goes on with the first shard that is missing. `index.json`, made by `seal`, lists all of them.
+at all; a killed run goes on with the first shard that is missing. `index.json`, made by `seal`, lists all of them with
+their ids and checksums, so that a sealed store cannot lose a shard, or get another's, unseen.
 
 A row is kept as `values * scale`, with the largest of `values` at 1 (fp16) or 127 (int8): raw gradients are often too
-small for fp16 alone. A row that holds NaN has the scale NaN.
+small for fp16 alone. A row that is not finite reads as NaN throughout in fp16 and int8, and as it was in fp32.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Store:
             for part in rows.split(_ROWS_AT_ONCE):  # the next rows are converted while these are written
                 buffers.reverse()
                 values = buffers[0][: len(part)]
-                scales.append(_quantise(part.cpu(), self.dtype, values, scratch[: len(part)]))
+                scales.append(_quantise(part.detach().cpu(), self.dtype, values, scratch[: len(part)]))
                 crc = writing.result() if writing else crc
                 writing = disk.submit(_put, file, values.numpy(), crc)
             crc = writing.result() if writing else crc
@@ -183,7 +184,23 @@ class Store:
         if numbers != list(range(len(numbers))):
             lost = next(number for number in range(len(numbers)) if numbers[number] != number)
             raise UserError(f"{self.path} lacks shard {lost}: run the worker that makes it again")
+        self._compare_with_index(shards)
         return shards
+
+    def _compare_with_index(self, shards: Sequence[Shard]) -> None:
+        """A sealed store holds what its index lists; one that grows has no index, and holds what it has."""
+        try:
+            index = json.loads((self.path / "index.json").read_text())
+        except FileNotFoundError:
+            return
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.path / 'index.json'} is broken: delete it and merge the store again") from error
+        listed, found = index.get("shards"), [_entry(shard) for shard in shards]
+        if index.get("fingerprint") != self.fingerprint or listed != found:
+            raise UserError(
+                f"{self.path} does not hold what its index.json lists ({index.get('rows')} rows there, "
+                f"{sum(len(shard.ids) for shard in shards)} here): run its workers and merge again"
+            )
 
     def __len__(self) -> int:
         return sum(len(shard.ids) for shard in self.shards)
@@ -238,8 +255,8 @@ class Store:
             raise UserError(f"{self.path} is not complete: {short}")
         for unfinished in self.path.glob(".*.tmp"):  # of workers that were killed
             unfinished.unlink()
-        files = [{"file": shard.path.name, "rows": len(shard.ids), "crc": shard.crc} for shard in self.shards]
-        index = {"fingerprint": self.fingerprint, "rows": len(self), "shards": files}
+        files = [_entry(shard) for shard in self.shards]
+        index = {"fingerprint": self.fingerprint, "about": self.about, "rows": len(self), "shards": files}
         _write(self.path / "index.json", json.dumps(index, indent=1).encode())
 
     def _file(self, number: int) -> Path:
@@ -294,10 +311,17 @@ def _quantise(
         values.copy_(rows)
         return torch.ones(len(rows))
     scales = torch.abs(rows.float(), out=scratch).amax(1) / (127.0 if dtype == "int8" else 1.0)
-    inverse = (1 / torch.where(scales > 0, scales, 1.0))[:, None]  # NaN > 0 is false: the scale alone says NaN
+    scales[~torch.isfinite(scales)] = torch.nan
+    # A scale below the least normal number lacks digits, and its inverse may be infinite: such a row is 0.
+    scales[scales < torch.finfo(torch.float32).tiny] = 0
+    inverse = torch.where(scales > 0, 1 / scales, 0)[:, None]  # NaN > 0 is false: the scale alone says NaN
     torch.mul(rows.float(), inverse, out=scratch)
     values.copy_(scratch.nan_to_num_(0, 0, 0).round_() if dtype == "int8" else scratch)
     return scales
+
+
+def _entry(shard: Shard) -> dict[str, Any]:
+    return {"file": shard.path.name, "rows": len(shard.ids), "crc": shard.crc, "ids": shard.ids}
 
 
 def _put(file: BinaryIO, content: np.ndarray, crc: int) -> int:

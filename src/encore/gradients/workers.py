@@ -2,6 +2,17 @@
 
 The work is cut into shards of consecutive examples before it is dealt out, so the files do not depend on how many
 workers there were, a killed worker is started again alone, and merging moves nothing: it checks and writes the index.
+
+    def work(shard):                                    # the same function
+        write_features(path, model, examples, projector, shard=shard)
+
+    run_workers(work, 4)                                # one after another
+    run_workers(work, 4, launcher="ray", num_gpus=1)    # as Ray tasks
+    work(torchrun_shard())                              # in each process that torchrun has started
+    merge(path, ids)                                    # once, when all have ended
+
+Machines without a common disk each write to a folder of their own; their `rows-*` files, put into one folder with any
+of the (equal) `store.json`, merge as well.
 """
 
 from __future__ import annotations

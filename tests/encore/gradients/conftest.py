@@ -95,6 +95,17 @@ def as_batch(examples: Examples, padding: str = "right") -> dict[str, Any]:
     return {**batch, "ids": [name for name, _, _ in examples]}
 
 
+def as_packed(examples: Examples) -> dict[str, Any]:
+    """All examples in one row, told apart by positions that start again at 0."""
+    return {
+        "input_ids": torch.tensor([[token for _, tokens, _ in examples for token in tokens]]),
+        "response_mask": torch.tensor([[wanted for _, _, response in examples for wanted in response]]).bool(),
+        "position_ids": torch.tensor([[place for _, tokens, _ in examples for place in range(len(tokens))]]),
+        "attention_mask": torch.ones(1, sum(len(tokens) for _, tokens, _ in examples), dtype=torch.long),
+        "ids": [name for name, _, _ in examples],
+    }
+
+
 def loss_of(model: nn.Module, tokens: Sequence[int], response: Sequence[int]) -> Tensor:
     """Mean response-token loss of one example, in a batch of one."""
     output = model(input_ids=torch.tensor([tokens]))
@@ -144,6 +155,7 @@ class Kit:
     plain_model = PlainModel
     examples = staticmethod(random_examples)
     as_batch = staticmethod(as_batch)
+    as_packed = staticmethod(as_packed)
     loss_of = staticmethod(loss_of)
     autograd = staticmethod(autograd)
     autograd_norms = staticmethod(autograd_norms)

@@ -211,3 +211,31 @@ def test_a_non_finite_gradient_is_named_and_kept_apart(kit):
     found = gradients.features(model, [kit.as_batch(poisoned)], gradients.Sparse(64), non_finite="exclude")
     assert found[0].isnan().all()
     torch.testing.assert_close(found[1:], gradients.features(model, [kit.as_batch(clean)], gradients.Sparse(64)))
+
+
+def test_an_adapter_that_trains_more_than_its_matrices_is_refused(kit):
+    """DoRA's magnitudes and whole modules saved beside it have gradients that A and B do not tell."""
+    from peft import LoraConfig, get_peft_model
+
+    batch = [kit.as_batch(kit.examples(0, 2))]
+    more = {"lora_magnitude_vector": {"use_dora": True}, "embed_tokens": {"modules_to_save": ["embed_tokens"]}}
+    for beside, options in more.items():
+        model = get_peft_model(kit.tiny_llama(), LoraConfig(target_modules=["q_proj"], **options))
+        with pytest.raises(UserError, match=f"the adapter has .*{beside}.* beside linear A and B"):
+            gradients.features(model, batch, gradients.Sparse(64))
+    bare = kit.tiny_lora()
+    bare.delete_adapter("default")
+    with pytest.raises(UserError, match="no LoRA adapter"):
+        gradients.features(bare, batch, gradients.Sparse(64))
+
+
+def test_bad_examples_are_refused_before_any_compute(kit):
+    model, fine = kit.tiny_lora(0), kit.as_batch(kit.examples(0, 2))
+    model.forward = None
+    for example, message in {
+        ("odd", (1, 2, 3), (0, 0, 0)): "example odd has no response token",
+        ("odd", (1,) * 129, (0,) + (1,) * 128): "example odd has 129 tokens",
+        ("odd", (1, 61), (0, 1)): "example odd has token id 61",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            gradients.features(model, [fine, kit.as_batch([example])], gradients.Sparse(64))

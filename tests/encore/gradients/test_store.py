@@ -1,13 +1,15 @@
-"""The feature store: whole shards or none, no strangers, read in part, resumed; and many workers' shares of one."""
+"""The feature store: whole shards or none, no strangers, read in part."""
 
 from __future__ import annotations
+
+import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from encore import gradients
 from encore.errors import UserError
 from encore.gradients.store import Store
 
@@ -59,10 +61,62 @@ def test_a_shard_is_a_safetensors_file(tmp_path, dtype):
 
 @pytest.mark.parametrize("dtype", ["fp16", "int8", "fp32"])
 def test_a_row_without_a_number_stays_one(tmp_path, dtype):
+    """And one that is not finite, or too small for an inverse, does no harm to its neighbours."""
     store = Store.create(tmp_path, dim=2, dtype=dtype)
-    store.append(["a", "zero", "c"], torch.tensor([[torch.nan, torch.nan], [0.0, 0.0], [1.0, -1.0]]))
+    rows = [[torch.nan, torch.nan], [0.0, 0.0], [1.0, -1.0], [torch.inf, 1.0], [1e-41, 0.0], [3.0, -1e38]]
+    store.append(list("abcdef"), torch.tensor(rows))
     assert np.isnan(store[0]).all()
-    assert np.array_equal(store[1:], [[0, 0], [1, -1]])
+    assert np.array_equal(store[[1, 2]], [[0, 0], [1, -1]])
+    assert not np.isfinite(store[3]).all()
+    assert np.abs(store[4]).max() < 1e-40
+    assert np.allclose(store[5], [0, -1e38] if dtype != "fp32" else [3, -1e38])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 64, 65, 127, 128, 129, 300])
+@pytest.mark.parametrize("dtype", ["fp16", "int8", "fp32"])
+def test_what_is_written_does_not_depend_on_how_it_is_cut(tmp_path, dtype, rows):
+    """A shard is converted in parts, with two buffers in turn, while another thread writes: rows must not mix."""
+    values = torch.randn(rows, DIM, generator=torch.Generator().manual_seed(rows)).numpy()
+    store = Store.create(tmp_path, dim=DIM, dtype=dtype)
+    store.append([str(row) for row in range(rows)], torch.from_numpy(values))
+    largest = np.abs(values).max(1, keepdims=True)
+    scaled = {"fp32": values, "fp16": (values / largest).astype(np.float16), "int8": np.round(values / largest * 127)}
+    factor = {"fp32": 1, "fp16": largest, "int8": largest / 127}
+    wanted = scaled[dtype].astype(np.float32) * factor[dtype]
+    step = {"fp32": 0, "fp16": 2**-11, "int8": 1 / 127}[dtype]  # a division rounds here and there to the next number
+    assert store[:].shape == (rows, DIM)
+    assert (np.abs(store[:] - wanted) <= 1.01 * step * largest).all()
+    assert (store[:] != wanted).mean() < 0.01 if rows else True
+    store.verify()
+
+
+def test_rows_of_any_kind_of_tensor_are_taken(tmp_path):
+    """Half precision, strided, part of a graph: what a caller's features may be."""
+    values = torch.randn(DIM, 70)
+    wanted = None
+    for number, rows in enumerate(
+        (values.T, values.T.contiguous(), values.T.clone().requires_grad_(), values.T.double())
+    ):
+        store = Store.create(tmp_path / str(number), dim=DIM)
+        store.append([str(row) for row in range(70)], rows)
+        wanted = store[:] if wanted is None else wanted
+        assert np.array_equal(store[:], wanted)
+    half = Store.create(tmp_path / "half", dim=DIM)
+    half.append([str(row) for row in range(70)], values.T.bfloat16())
+    assert np.abs(half[:] - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+def test_a_row_is_read_without_the_rest(tmp_path):
+    store = Store.create(tmp_path, dim=1024)
+    for number in range(8):
+        store.append([f"{number}-{row}" for row in range(256)], torch.randn(256, 1024))
+    store = Store.open(tmp_path)
+    assert len(store) == 2048
+    tracemalloc.start()
+    assert store[[5, 2000]].shape == (2, 1024)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2048 * 1024 * 2 / 20, "two rows of a store of 4 MB"
 
 
 def test_a_torn_shard_is_made_again(tmp_path):
@@ -123,95 +177,27 @@ def test_a_seal_needs_every_row_in_place(tmp_path):
         store.seal(ids)
 
 
-def test_the_number_of_workers_does_not_show(kit, tmp_path):
-    model, examples, projector = kit.tiny_lora(0), kit.examples(0, 17), gradients.Sparse(64)
-    ids = [name for name, _, _ in examples]
-
-    def work(path):
-        def one(shard):
-            gradients.write_features(path, model, examples, projector, shard=shard, rows_per_shard=4)
-
-        return one
-
-    gradients.run_workers(work(tmp_path / "one"), 1)
-    gradients.run_workers(work(tmp_path / "three"), 3)
-    one, three = (gradients.merge(tmp_path / name, ids) for name in ("one", "three"))
-    assert one.fingerprint == three.fingerprint
-    assert np.array_equal(one[:], three[:])
-    exact = gradients.features(model, gradients.batches(examples), projector).numpy()
-    assert np.abs(one[:] - exact).max() < 1e-3 * np.abs(exact).max()
-
-
-def test_a_killed_run_goes_on_at_the_last_whole_shard(kit, tmp_path):
-    model, examples, projector = kit.tiny_lora(0), kit.examples(1, 12), gradients.Sparse(64)
-    done = []
-
-    def killed(n):
-        done.append(n)
-        if sum(done) > 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        gradients.write_features(tmp_path, model, examples, projector, rows_per_shard=3, on_batch=killed)
-    kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("rows-*")}
-    assert len(kept) == 2
-    with pytest.raises(UserError, match="6 rows for 12 examples"):
-        gradients.merge(tmp_path, [name for name, _, _ in examples])
-    done.clear()
-    gradients.write_features(tmp_path, model, examples, projector, rows_per_shard=3, on_batch=done.append)
-    assert sum(done) == 6, "finished shards are not made again"
-    assert kept.items() <= {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("rows-*")}.items()
-    gradients.merge(tmp_path, [name for name, _, _ in examples])
-
-
-PROJECTOR = gradients.Sparse(64)
-
-
-def test_a_store_of_other_inputs_is_refused_before_any_compute(kit, tmp_path):
-    model, examples = kit.tiny_lora(0), kit.examples(2, 4)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    gradients.write_features(tmp_path, model, examples, gradients.Sparse(64))
-
-    def refused(message, model=model, examples=examples, projector=PROJECTOR, state=None, **options):
-        forward, model.forward = model.forward, None
-        with pytest.raises(UserError, match=message):
-            gradients.write_features(tmp_path, model, examples, projector, state, **options)
-        model.forward = forward
-
-    refused("another projector", projector=gradients.Sparse(64, seed=1))
-    refused("another projector", projector=gradients.Rademacher(64))
-    refused("another model", model=kit.tiny_lora(1))
-    refused("another examples", examples=examples[::-1])
-    refused("another dtype", dtype="int8")
-    refused("lacks model", state=optimizer)
-    refused("worker's number", shard=(2, 2))
-    refused("no response token", examples=[*examples, ("odd", [1, 2], [0, 0])])
-
-
-def test_norms_have_a_store_too(kit, tmp_path):
-    model, examples = kit.tiny_llama(0), kit.examples(3, 9)
-    gradients.run_workers(
-        lambda shard: gradients.write_norms(tmp_path, model, examples, shard=shard, rows_per_shard=2), 2
-    )
-    store = gradients.merge(tmp_path, [name for name, _, _ in examples])
-    assert store.about["matrices"][0] == "model.layers.0.self_attn.q_proj"
-    torch.testing.assert_close(torch.from_numpy(store[:]), gradients.norms(model, gradients.batches(examples)))
-
-
-def test_launchers(monkeypatch):
-    assert gradients.run_workers(lambda shard: shard, 3) == [(0, 3), (1, 3), (2, 3)]
-    assert gradients.torchrun_shard() == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert gradients.torchrun_shard() == (2, 4)
-    with pytest.raises(UserError, match="neither"):
-        gradients.run_workers(lambda shard: shard, 2, launcher="slurm")
-
-
-def test_ray_gives_what_the_loop_gives():
-    ray = pytest.importorskip("ray", reason="Ray is not installed (extra `ray`)")
-    ray.init(num_cpus=2, include_dashboard=False)
-    try:
-        assert gradients.run_workers(lambda shard: shard, 3, launcher="ray") == [(0, 3), (1, 3), (2, 3)]
-    finally:
-        ray.shutdown()
+def test_a_sealed_store_is_what_its_index_says(tmp_path):
+    """The last shard could be lost, or another run's put in its place, with no gap in the numbers to show it."""
+    store, values = filled(tmp_path)
+    store.seal([f"e{row}" for row in range(15)])
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["about"] == store.about
+    assert index["about"]["dtype"] == "fp16"
+    assert [name for shard in index["shards"] for name in shard["ids"]] == store.ids
+    assert [shard["crc"] for shard in index["shards"]] == [shard.crc for shard in store.shards]
+    last = tmp_path / "rows-000002.safetensors"
+    kept = last.read_bytes()
+    last.unlink()
+    with pytest.raises(UserError, match="15 rows there, 10 here"):
+        len(Store.open(tmp_path))
+    other = Store.create(tmp_path / "other", **store.about | {"dim": DIM})
+    other.write(2, [f"e{row}" for row in range(10, 15)], 2 * torch.from_numpy(values[10:]))
+    (tmp_path / "other" / last.name).rename(last)
+    with pytest.raises(UserError, match=r"does not hold what its index\.json lists"):
+        len(Store.open(tmp_path))
+    last.write_bytes(kept)
+    assert len(Store.open(tmp_path)) == 15
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(UserError, match=r"index\.json is broken"):
+        len(Store.open(tmp_path))
