@@ -1,0 +1,83 @@
+"""Input that no selection can be made from, refused in one line before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from encore.errors import UserError
+from encore.gradients import Store
+
+_PROBE = 64
+
+
+def check_texts(pool: Sequence[str], targets: Sequence[str]) -> None:
+    """Refuses an empty pool, no target, a duplicate in the pool, and a target inside the pool.
+
+    Texts that differ only in white space are equal.
+    """
+    if not len(pool):
+        raise UserError("the pool is empty: there is nothing to choose from")
+    if not len(targets):
+        raise UserError("there is no target example: a selection needs at least one")
+    seen: dict[str, int] = {}
+    for place, text in enumerate(pool):
+        first = seen.setdefault(" ".join(text.split()), place)
+        if first != place:
+            raise UserError(f"pool example {place} repeats example {first}: drop duplicates from the pool")
+    for place, text in enumerate(targets):
+        found = seen.get(" ".join(text.split()))
+        if found is not None:
+            raise UserError(f"target example {place} is in the pool, as example {found}: drop it from the pool")
+
+
+def check_same_space(*features: Store | Tensor | np.ndarray) -> None:
+    """Refuses features whose inner products mean nothing: of other widths or other projectors."""
+    widths = [one.dim if isinstance(one, Store) else one.shape[1] if one.ndim == 2 else -1 for one in features]
+    if -1 in widths:
+        raise UserError("features are examples x dimensions: one of them is not a matrix")
+    if len(set(widths)) > 1:
+        raise UserError(
+            f"features have {' and '.join(str(width) for width in sorted(set(widths)))} dimensions: "
+            "they come from different projectors or adapters: make them with one"
+        )
+    known: list[Any] = [one.about.get("projector") for one in features if isinstance(one, Store)]
+    for other in known[1:]:
+        if other != known[0]:
+            raise UserError(f"features come from different projectors, {known[0]} and {other}: make them with one")
+
+
+def check_rows(features: Store | Tensor | np.ndarray, what: str = "pool") -> None:
+    """Refuses features in which two examples are equal, bit for bit.
+
+    Rows are first compared in a few of their numbers, and in all of them only where those are equal.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for place, row in enumerate(_first_numbers(features)):
+        groups.setdefault(row.tobytes(), []).append(place)
+    for places in groups.values():
+        if len(places) == 1:
+            continue
+        seen: dict[bytes, int] = {}
+        for place in places:
+            row = features[place]
+            content = (row if isinstance(row, np.ndarray) else torch.as_tensor(row).detach().cpu().numpy()).tobytes()
+            first = seen.setdefault(content, place)
+            if first != place:
+                raise UserError(f"{what} examples {first} and {place} have the same gradient: drop duplicates")
+
+
+def _first_numbers(features: Store | Tensor | np.ndarray) -> np.ndarray:
+    if isinstance(features, Store):
+        parts = [shard.array("values", _dtype(features), (len(shard.ids), features.dim)) for shard in features.shards]
+        return np.concatenate([np.array(part[:, :_PROBE]) for part in parts])
+    rows = torch.as_tensor(features).detach()[:, :_PROBE].cpu()
+    return np.ascontiguousarray(rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy())
+
+
+def _dtype(store: Store) -> np.dtype[Any]:
+    return np.dtype({"fp16": np.float16, "int8": np.int8, "fp32": np.float32}[store.dtype])

@@ -1,0 +1,158 @@
+"""The gradient walk of G2IS, for all components at once.
+
+Source: arXiv 2502.11062, equation 4 and constraints 5 and 6, in the order of its public code (algorithm 1).
+
+A walk needs the cosines of each pick with the whole pool, and reading the pool is what costs. The components are
+worked through in order, but what a component picks depends on earlier ones only where both want the same sample. So
+all walk in step, their picks' cosines come from one reading, and a walk goes back to the first pick that an earlier
+component turned out to have taken. The result is that of one after another; the readings are fewer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from encore.gradients import Store
+from encore.selection.lane import Lane, NeighbourLists, Step
+from encore.selection.principal import Core, core_knowledge
+from encore.selection.rows import Rows, UnitRows, whole
+from encore.selection.selected import budget
+from encore.selection.walk_options import WalkOptions
+
+log = logging.getLogger(__name__)
+
+_QUERIES_AT_ONCE = 64
+_LANES_MEMORY = 1 << 30
+_BYTES_A_ROW = 24
+"""Of a lane's vectors."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a walk chose, in order, and what it had to spend."""
+
+    steps: list[Step]
+    budgets: list[int]
+    """Of each component."""
+    readings: int
+    """How often the pool was read."""
+
+    @property
+    def indices(self) -> list[int]:
+        return [step.row for step in self.steps]
+
+
+def gradient_walk(
+    train: Store | Tensor | np.ndarray,
+    validation: Store | Tensor | np.ndarray,
+    fraction: float,
+    delta: float = 0.8,
+    variance: float = 0.5,
+    neighbours: int = 1000,
+    *,
+    graph: Int[np.ndarray, "rows neighbours"] | None = None,
+    device: str | None = None,
+    **options: object,
+) -> list[int]:
+    """Rows of `train` to train on, in order of choice; fewer than the budget where the constraints leave no other.
+
+    Args:
+        train: gradients of the pool (Adam's, in the paper), [rows, dim]; their lengths do not matter.
+        validation: gradients of the targets (plain), [targets, dim]; their lengths do.
+        fraction: of the pool, in (0, 1]; the budget is int(rows · fraction).
+        delta, variance, neighbours, options: see `WalkOptions`.
+        graph: neighbour lists, most similar first, in place of exact ones.
+
+    Raises:
+        UserError: no row; a row of zeros or with NaN; two equal rows; other widths of train and validation; targets
+            too few or too much alike; a parameter out of its range.
+    """
+    from encore.selection.checks import check_rows, check_same_space
+
+    settings = WalkOptions(delta=delta, variance=variance, neighbours=neighbours, **options)  # type: ignore[arg-type]
+    count = budget(len(train), fraction)
+    check_same_space(train, validation)
+    core = core_knowledge(whole(validation, "target"), **settings.core())
+    check_rows(train)
+    lists = None if graph is None else graph.__getitem__
+    return walk(UnitRows(train, device=device), core, count, settings, lists=lists).indices
+
+
+def walk(
+    rows: Rows,
+    core: Core,
+    count: int,
+    options: WalkOptions | None = None,
+    *,
+    excluded: Collection[int] = (),
+    lists: NeighbourLists | None = None,
+) -> Walk:
+    """Walks from the best sample of each component until its share of `count` is spent; see `gradient_walk`."""
+    options = options or WalkOptions()
+    budgets = largest_remainder(count, core.weights.tolist())
+    taken = torch.zeros(len(rows), dtype=torch.bool, device=getattr(rows, "device", "cpu"))
+    taken[list(excluded)] = True
+    waiting = [
+        Lane(number, core.components[number], share, rows, options, taken, lists)
+        for number, share in enumerate(budgets)
+        if share
+    ]
+    in_step = max(1, min(_QUERIES_AT_ONCE, _LANES_MEMORY // (_BYTES_A_ROW * len(rows))))
+    steps: list[Step] = []
+    readings = 0
+    while waiting:
+        readings += _advance(waiting[:in_step], rows)
+        while waiting and waiting[0].done:
+            finished = waiting.pop(0)
+            _report(finished)
+            steps += finished.steps
+            taken[finished.picks] = True
+            for lane in waiting:
+                lane.forbid(finished.picks)
+    return Walk(steps, budgets, readings)
+
+
+def largest_remainder(count: int, weights: list[float]) -> list[int]:
+    """`count` divided by `weights`, which sum to 1: whole parts, then one each to the largest fractional parts."""
+    exact = count * np.asarray(weights)
+    shares = np.floor(exact).astype(int)
+    order = np.argsort(shares - exact, kind="stable")
+    shares[order[: count - int(shares.sum())]] += 1
+    return [int(share) for share in shares]
+
+
+def _advance(lanes: list[Lane], rows: Rows) -> int:
+    """One reading of the pool for all lanes; the first, on which the others depend, is served first."""
+    asked: list[tuple[Lane, list[int | None]]] = []
+    room = _QUERIES_AT_ONCE
+    for lane in lanes:
+        wants = lane.wants()[:room]
+        room -= len(wants)
+        if wants:
+            asked.append((lane, wants))
+    if not asked:
+        return 0
+    cosines = rows.cosines(torch.cat([_queries(lane, wants, rows) for lane, wants in asked]).float())
+    for lane, wants in asked:
+        lane.feed(cosines[: len(wants)])
+        cosines = cosines[len(wants) :]
+    return 1
+
+
+def _queries(lane: Lane, wants: list[int | None], rows: Rows) -> Float[Tensor, "queries dim"]:
+    return lane.direction[None] if wants[0] is None else rows.exact([row for row in wants if row is not None])
+
+
+def _report(lane: Lane) -> None:
+    if len(lane.steps) < lane.budget:
+        log.warning(
+            "component %d: %d of %d samples chosen, no other meets the constraints",
+            lane.component, len(lane.steps), lane.budget,
+        )  # fmt: skip
