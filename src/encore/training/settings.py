@@ -12,6 +12,8 @@ class SFTSettings:
     """How to fine-tune. `effective_batch` counts examples an optimizer step.
 
     `context_weight` is the loss weight of tokens that are no response (0 in fine-tuning; pretraining uses more).
+    `packing` lays the examples of a device step behind one another instead of padding them: the same result, sooner;
+    `max_padding_share` bounds the padding without it. `device_batch` counts examples a device step at most.
     `lora_rank` 0 trains all weights. `max_steps` overrides `epochs` where it is positive.
     """
 
@@ -22,6 +24,7 @@ class SFTSettings:
     warmup_share: float = 0.05
     effective_batch: int = 16
     device_batch: int = 16
+    packing: bool = True
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     lora_rank: int = 0

@@ -1,7 +1,8 @@
 """Supervised fine-tuning on response masks, by TRL's SFTTrainer.
 
-Examples are grouped by length, so that little of what is computed is padding; how much is measured and returned. The
-effective batch (examples an optimizer step, over accumulation and processes) is asserted, not assumed.
+The examples of a micro-batch are packed into one row without padding (`sft.packing`), or padded. Batches hold the same
+examples either way, about equally long, so packing changes the speed and not what is learned. The effective batch
+(examples an optimizer step, over accumulation and processes) is asserted, not assumed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +21,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import SFTConfig, SFTTrainer
 
 from encore.errors import UserError
-from encore.training.batches import training_order
+from encore.training.attention import attending_within_examples
+from encore.training.batches import PaddedRows, balanced, training_order
+from encore.training.packing import PackedRows, check_packable, packed_losses
 from encore.training.settings import SFTSettings
 from encore.trajectories import Example
 
@@ -47,39 +51,20 @@ class Progress(Protocol):
     def commit(self, checkpoint: str | None = None) -> None: ...
 
 
-class _Collator:
-    """Pads on the right; counts the padding of training batches."""
-
-    def __init__(self, pad_id: int, context_weight: float) -> None:
-        self.pad_id = pad_id
-        self.context_weight = context_weight
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-        input_ids = torch.full((len(rows), longest), self.pad_id)
-        attention_mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        weights = torch.zeros((len(rows), longest))
-        for index, row in enumerate(rows):
-            length = len(row["input_ids"])
-            input_ids[index, :length] = torch.tensor(row["input_ids"])
-            attention_mask[index, :length] = 1
-            response = torch.tensor(row["response_mask"], dtype=torch.float32)
-            weights[index, :length] = response + (1 - response) * self.context_weight
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        batch["labels"] = torch.where(weights > 0, input_ids, -100)
-        if self.context_weight > 0:
-            batch["loss_weights"] = weights
-        return batch
-
-
 class _Trainer(SFTTrainer):
-    """SFTTrainer with a loss with weights, and counts of what was computed that survive a restart.
+    """SFTTrainer that takes packed rows and weighted losses, and counts what was computed across a restart.
 
-    Overrides `_save_checkpoint`, which is private by name in transformers; a test holds it in place.
+    Every loss is normalised over the effective batch: the sum over a micro-batch, divided by the weights of all
+    micro-batches of the step and all processes. Overrides `_save_checkpoint`, which is private by name in
+    transformers; a test holds it in place.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    # transformers: the loss needs no division by the accumulation. TRL types it as None.
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, weighted: bool, **kwargs: Any) -> None:
         self.counts = {"computed": 0, "real": 0, "response": 0, "examples": 0}
+        self.weighted = weighted
         super().__init__(*args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -87,25 +72,40 @@ class _Trainer(SFTTrainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         (folder / COUNTS).write_text(json.dumps(self.counts))
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list, Any]:
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        weight = sum((batch["loss_weights"].sum() for batch in batches), torch.zeros(()))
+        return batches, self.accelerator.gather(weight.to(device)).sum().clamp(min=torch.finfo(torch.float32).tiny)
+
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.counts["computed"] += inputs["input_ids"].numel()
-        self.counts["real"] += int(inputs["attention_mask"].sum())
-        self.counts["response"] += int((inputs["labels"] != -100).sum())
-        self.counts["examples"] += inputs["input_ids"].shape[0]
-        return super().training_step(model, inputs, *args, **kwargs)
+        for name, number in inputs.pop("counts").items():
+            self.counts[name] += number
+        packed = attending_within_examples(core(self.model)) if "lengths" in inputs else nullcontext()
+        with packed:
+            return super().training_step(model, inputs, *args, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        if "loss_weights" not in inputs:
+        weights = inputs.pop("loss_weights")
+        if "lengths" in inputs:
+            losses = packed_losses(model, inputs)
+        elif not self.weighted:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        weights = inputs["loss_weights"][:, 1:]
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
-        losses = torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().transpose(1, 2), inputs["input_ids"][:, 1:], reduction="none"
-        )
-        # Trainer leaves the division by the accumulation to a loss that knows the whole batch's token count.
-        return (losses * weights).sum() / weights.sum() / self.current_gradient_accumulation_steps
+        else:
+            row = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+            logits = model(**row, use_cache=False).logits
+            losses = torch.nn.functional.cross_entropy(
+                logits[:, :-1].float().transpose(1, 2), inputs["input_ids"][:, 1:], reduction="none"
+            )
+            weights = weights[:, 1:]
+        # Processes average their gradients, so each gives its share of the mean, times their number.
+        return (losses * weights).sum() / num_items_in_batch * self.accelerator.num_processes
+
+
+def core(model: Any) -> PreTrainedModel:
+    """The model inside an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class _Progress(TrainerCallback):
@@ -141,7 +141,8 @@ def sft(
     A run that was cut resumes from the checkpoint that `progress` committed last, kept in the folder `checkpoints`, and
     ends where the uncut run would have.
     `on_checkpoint(step, model)` is called after each saved checkpoint; if it returns True the training stops.
-    Raises UserError for no examples, a batch that does not divide, or more padding than `max_padding_share`.
+    Raises UserError for no examples, a batch that does not divide, a model that cannot be packed (with
+    `settings.packing`), or more padding than `max_padding_share` (without).
     """
     if not examples:
         raise UserError(
@@ -149,9 +150,10 @@ def sft(
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_gpu = torch.cuda.is_available() and model.device.type == "cuda"
+    micro = min(settings.device_batch, settings.effective_batch)
     config = SFTConfig(
         output_dir=str(checkpoints),
-        per_device_train_batch_size=min(settings.device_batch, settings.effective_batch),
+        per_device_train_batch_size=micro,
         gradient_accumulation_steps=settings.accumulation(processes),
         num_train_epochs=1,  # `order` holds all epochs, so that a restart finds its place whatever the epoch
         learning_rate=settings.learning_rate,
@@ -179,7 +181,13 @@ def sft(
     epochs = settings.epochs
     if settings.max_steps > 0:
         epochs = settings.max_steps * settings.effective_batch / len(examples)
-    order = training_order([len(example) for example in examples], settings.effective_batch, epochs, seed)
+    lengths = [len(example) for example in examples]
+    order = training_order(lengths, settings.effective_batch, epochs, seed)
+    collator: PackedRows | PaddedRows = PaddedRows(tokenizer.pad_token_id, settings.context_weight)
+    if settings.packing:
+        check_packable(model, examples, torch.bfloat16 if config.bf16 else None)
+        order = balanced(order, lengths, settings.effective_batch, micro)
+        collator = PackedRows(settings.context_weight)
     rows = Dataset.from_list(
         [
             {"input_ids": example.input_ids, "response_mask": example.response_mask, "labels": example.input_ids}
@@ -191,14 +199,18 @@ def sft(
         args=config,
         train_dataset=rows,
         processing_class=tokenizer,
-        data_collator=_Collator(tokenizer.pad_token_id, settings.context_weight),
+        data_collator=collator,
+        weighted=settings.context_weight > 0,
         peft_config=_lora(settings),
         callbacks=[_Progress(progress, on_checkpoint)],
     )
     trainer.remove_callback(PrinterCallback)  # without a terminal it would print every log line; metrics.jsonl has them
-    effective = (
-        config.per_device_train_batch_size * config.gradient_accumulation_steps * trainer.accelerator.num_processes
-    )
+    if trainer.aux_loss_enabled and (settings.packing or settings.context_weight > 0):
+        raise UserError(
+            "this mixture of experts trains with an auxiliary loss, which packing and context weights leave out: set "
+            "sft.packing: false and sft.context_weight: 0"
+        )
+    effective = micro * config.gradient_accumulation_steps * trainer.accelerator.num_processes
     if effective != settings.effective_batch:
         raise AssertionError(
             f"the effective batch is {effective}, not the {settings.effective_batch} that was asked for"

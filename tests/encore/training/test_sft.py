@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, LlamaForCausalLM
 
 from encore.errors import UserError
 from encore.models import tiny_llama
 from encore.training import SFTSettings, sft
-from encore.training.batches import training_order
+from encore.training.batches import balanced, training_order
 from encore.trajectories import Example
 from experiments.base.tokenizer import train_tokenizer
 
@@ -81,6 +86,20 @@ def test_order_is_whole_batches_of_every_example_grouped_by_length():
     assert 1 - sum(lengths[index] for index in order) / computed < 0.10
 
 
+def test_micro_batches_have_about_equal_tokens():
+    """Dealing out keeps every batch's members, and the processes of a step then wait little for one another."""
+    generator = random.Random(3)
+    lengths = [generator.randint(50, 800) for _ in range(96)]
+    order = training_order(lengths, batch=32, epochs=2, seed=0)
+    dealt = balanced(order, lengths, batch=32, micro=8)
+    spread = []
+    for start in range(0, len(order), 32):
+        assert sorted(dealt[start : start + 32]) == sorted(order[start : start + 32])
+        tokens = [sum(lengths[index] for index in dealt[first : first + 8]) for first in range(start, start + 32, 8)]
+        spread.append(max(tokens) / min(tokens))
+    assert max(spread) < 1.05
+
+
 def test_learns_only_from_response_tokens(tokenizer, tmp_path):
     """Changing what no response token can see, or the labels of the context, must not change the trained weights."""
     original = examples(16)
@@ -103,28 +122,71 @@ def test_learns_only_from_response_tokens(tokenizer, tmp_path):
     assert any(not torch.allclose(value, weights(changed)[name], atol=1e-3) for name, value in weights(trained).items())
 
 
-def test_accumulation_changes_nothing(tokenizer, tmp_path):
-    """The effective batch is what counts: 8 at once or 4 times 2 give the same weights."""
-    results = []
-    for device_batch in (8, 2):
+@pytest.mark.parametrize("context_weight", [0.0, 0.3])
+def test_packing_and_accumulation_change_nothing(tokenizer, tmp_path, context_weight):
+    """The effective batch is what counts: 8 at once, 4 times 2, packed or padded, all give the same weights.
+
+    Without context weights the padded loss is TRL's own.
+    """
+    results = {}
+    for packing, device_batch in [(False, 8), (False, 2), (True, 8), (True, 2)]:
         trained, result = sft(
             policy(tokenizer),
             tokenizer,
             examples(24),
-            settings(device_batch=device_batch),
+            settings(device_batch=device_batch, packing=packing, context_weight=context_weight, learning_rate=1e-3),
             seed=0,
-            checkpoints=tmp_path / str(device_batch),
+            checkpoints=tmp_path / f"{packing}-{device_batch}",
             progress=Curves(),
         )
-        results.append((weights(trained), result.steps))
-    assert results[0][1] == results[1][1] == 9
-    for name, value in results[0][0].items():
-        assert torch.allclose(value, results[1][0][name], atol=2e-4), name
+        assert (result.padding_share == 0) == packing
+        results[packing, device_batch] = weights(trained), result
+    expected_weights, expected = results.pop((False, 8))
+    for variant, (found_weights, found) in results.items():
+        assert (found.steps, found.tokens, found.response_tokens) == (9, expected.tokens, expected.response_tokens)
+        assert found.final_loss == pytest.approx(expected.final_loss, rel=1e-4), variant
+        for name, value in expected_weights.items():
+            assert torch.allclose(value, found_weights[name], atol=5e-5), (variant, name)
 
 
-@pytest.mark.parametrize("context_weight", [0.0, 0.3])
-def test_a_cut_run_ends_like_an_uncut_one(tokenizer, tmp_path, context_weight):
-    chosen = settings(context_weight=context_weight)
+@pytest.mark.slow
+def test_processes_change_nothing(tokenizer, tmp_path):
+    """Two processes with two micro-batches each, joined by gloo, end where one process does."""
+    torch.save([(e.id, e.input_ids, e.response_mask) for e in examples(24)], tmp_path / "examples.pt")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    policy(tokenizer).save_pretrained(tmp_path / "start")
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        subprocess.run([*command, __file__, str(tmp_path), str(processes)], check=True, env=environment)
+    alone, together = (torch.load(tmp_path / f"trained-{processes}.pt") for processes in (1, 2))
+    for name, value in alone.items():
+        assert torch.allclose(value, together[name], atol=5e-5), name
+
+
+def train_in_a_process(folder: Path, name: str) -> None:
+    """What each process of `test_processes_change_nothing` runs."""
+    torch.set_num_threads(1)
+    made = [Example(*fields) for fields in torch.load(folder / "examples.pt")]
+    model = LlamaForCausalLM.from_pretrained(folder / "start")
+    chosen = settings(device_batch=2, learning_rate=1e-3, checkpoint_every=100)
+    trained, result = sft(
+        model,
+        AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        made,
+        chosen,
+        seed=0,
+        checkpoints=folder / f"checkpoints-{name}",
+        progress=Curves(),
+    )
+    assert result.steps == 9
+    if os.environ["RANK"] == "0":
+        torch.save(weights(trained), folder / f"trained-{name}.pt")
+
+
+@pytest.mark.parametrize(("context_weight", "packing"), [(0.0, True), (0.3, True), (0.0, False)])
+def test_a_cut_run_ends_like_an_uncut_one(tokenizer, tmp_path, context_weight, packing):
+    chosen = settings(context_weight=context_weight, packing=packing)
     whole, expected = sft(
         policy(tokenizer), tokenizer, examples(24), chosen, seed=5, checkpoints=tmp_path / "whole", progress=Curves()
     )
@@ -223,8 +285,26 @@ def test_refuses_what_cannot_be_trained(tokenizer, tmp_path: Path):
             policy(tokenizer),
             tokenizer,
             lopsided,
-            settings(max_padding_share=0.1, device_batch=8),
+            settings(max_padding_share=0.1, device_batch=8, packing=False),
             seed=0,
             checkpoints=tmp_path / "p",
             progress=Curves(),
         )
+
+
+def test_refuses_to_pack_what_cannot_be_packed(tokenizer, tmp_path):
+    """In one line, before the training, and what it says helps."""
+    torch.manual_seed(0)
+    config = BloomConfig(vocab_size=len(tokenizer), hidden_size=32, n_layer=1, n_head=2)
+    for packing in (True, False):
+        model = AutoModelForCausalLM.from_config(config)
+        run = partial(sft, model, tokenizer, examples(16), settings(packing=packing, epochs=1), seed=0)
+        if packing:
+            with pytest.raises(UserError, match=r"packing: false$"):
+                run(checkpoints=tmp_path / "a", progress=Curves())
+        else:
+            assert run(checkpoints=tmp_path / "b", progress=Curves())[1].steps == 2
+
+
+if __name__ == "__main__":
+    train_in_a_process(Path(sys.argv[1]), sys.argv[2])
