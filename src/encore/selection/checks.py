@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from encore.errors import UserError
 from encore.gradients import Store
 
+Features = Store | Tensor | np.ndarray
 _PROBE = 64
 
 
@@ -35,7 +37,7 @@ def check_texts(pool: Sequence[str], targets: Sequence[str]) -> None:
             raise UserError(f"target example {place} is in the pool, as example {found}: drop it from the pool")
 
 
-def check_same_space(*features: Store | Tensor | np.ndarray) -> None:
+def check_same_space(*features: Features) -> None:
     """Refuses features whose inner products mean nothing: of other widths or other projectors."""
     widths = [one.dim if isinstance(one, Store) else one.shape[1] if one.ndim == 2 else -1 for one in features]
     if -1 in widths:
@@ -51,7 +53,31 @@ def check_same_space(*features: Store | Tensor | np.ndarray) -> None:
             raise UserError(f"features come from different projectors, {known[0]} and {other}: make them with one")
 
 
-def check_rows(features: Store | Tensor | np.ndarray, what: str = "pool") -> None:
+def check_features(
+    pool: Mapping[str, Sequence[Features]],
+    targets: Mapping[str, Sequence[Features]],
+    examples: int,
+    target_examples: int,
+) -> None:
+    """Refuses features that do not fit the examples, or each other: see `check_same_space`.
+
+    What a store says of its model must be the same for pool and targets at a checkpoint.
+    """
+    for what, kinds, rows in (("pool", pool, examples), ("target", targets, target_examples)):
+        for kind, every in kinds.items():
+            for place, one in enumerate(every):
+                if len(one) != rows:
+                    found = f"{what} features {kind} of checkpoint {place} have {len(one)} rows for {rows} examples"
+                    raise UserError(f"{found}: they come from other data")
+    every_kind = [*pool.values(), *targets.values()]
+    check_same_space(*(one for every in every_kind for one in every))
+    for at_checkpoint in zip_longest(*every_kind):
+        models = {one.about.get("model") for one in at_checkpoint if isinstance(one, Store)}
+        if len(models) > 1:
+            raise UserError("features of one checkpoint come from different models: make them with the same adapter")
+
+
+def check_rows(features: Features, what: str = "pool") -> None:
     """Refuses features in which two examples are equal, bit for bit.
 
     Rows are first compared in a few of their numbers, and in all of them only where those are equal.
@@ -71,7 +97,7 @@ def check_rows(features: Store | Tensor | np.ndarray, what: str = "pool") -> Non
                 raise UserError(f"{what} examples {first} and {place} have the same gradient: drop duplicates")
 
 
-def _first_numbers(features: Store | Tensor | np.ndarray) -> np.ndarray:
+def _first_numbers(features: Features) -> np.ndarray:
     if isinstance(features, Store):
         parts = [shard.array("values", _dtype(features), (len(shard.ids), features.dim)) for shard in features.shards]
         return np.concatenate([np.array(part[:, :_PROBE]) for part in parts])

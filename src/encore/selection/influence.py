@@ -1,7 +1,7 @@
 """LESS: how much a step on an example would lower the targets' loss, to first order, summed over checkpoints.
 
-Source: arXiv 2402.04333, definition 3.1 and section 4.2, aggregated as in its public code (matching.py): the mean over a
-subtask of the cosines (the paper: the cosine with a mean), then the largest subtask.
+Source: arXiv 2402.04333, definition 3.1 and section 4.2, aggregated as in its public code (matching.py): the mean over
+a subtask of the cosines (the paper: the cosine with a mean), then the largest subtask.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import importlib
 import pkgutil
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from encore.errors import UserError
 from encore.selection import methods
 from encore.selection.context import SelectionContext
-from encore.selection.selected import Selection
+from encore.selection.selected import Selection, largest_remainder
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Plugin(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """A plug-in with a clock."""
+    """A plug-in with a clock, for one target or several."""
 
     plugin: Plugin
 
@@ -56,6 +56,10 @@ class Method:
     def select(self, context: SelectionContext) -> Selection:
         """The examples to train on, at most `context.budget` of them.
 
+        Where the target examples are of several targets, the parameter `multi_target`, which every method has, says how:
+        "pooled" (the default): all target examples are one set; "union": each target gets an equal share of the budget,
+        in order, and chooses outside what earlier ones took. The reasons then name the target.
+
         Raises:
             UserError: the method lacks something, as `skip` says; a parameter it does not have, or out of its range;
                 features that no training gives.
@@ -64,8 +68,32 @@ class Method:
         if reason is not None:
             raise UserError(f"selection method {self.name} {reason}")
         start = time.perf_counter()
-        found = self.plugin.select(context)
-        return replace(found, requested=context.budget, seconds=time.perf_counter() - start)
+        how = context.parameters.get("multi_target", "pooled")
+        if how not in ("pooled", "union"):
+            raise UserError(f'multi_target is {how!r}: it must be "pooled" or "union"')
+        own = {name: value for name, value in context.parameters.items() if name != "multi_target"}
+        single = replace(context, parameters=own)
+        found = self._union(single) if how == "union" else self.plugin.select(single)
+        parameters = found.parameters | {"multi_target": how}
+        return replace(found, parameters=parameters, requested=context.budget, seconds=time.perf_counter() - start)
+
+    def _union(self, context: SelectionContext) -> Selection:
+        targets = list(dict.fromkeys(context.targets))
+        if not targets:
+            raise UserError('multi_target is "union", but the target examples have no targets: name one for each')
+        indices: list[int] = []
+        reasons: list[dict[str, Any]] = []
+        parameters: dict[str, Any] = {}
+        for target, share in zip(
+            targets, largest_remainder(context.budget, [1 / len(targets)] * len(targets)), strict=True
+        ):
+            if not share or len(indices) + len(context.excluded) == context.n:
+                continue
+            found = self.plugin.select(context.of_target(target, share, indices))
+            indices += found.indices
+            reasons += [{"target": target, **reason} for reason in found.reasons]
+            parameters[target] = found.parameters
+        return Selection(indices, reasons, {"by_target": parameters})
 
 
 def names() -> list[str]:

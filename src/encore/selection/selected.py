@@ -44,6 +44,15 @@ def budget(examples: int, fraction: float) -> int:
     return count
 
 
+def largest_remainder(count: int, weights: Sequence[float]) -> list[int]:
+    """`count` divided by `weights`, which sum to 1: whole parts, then one each to the largest fractional parts."""
+    exact = count * np.asarray(weights)
+    shares = np.floor(exact).astype(int)
+    order = np.argsort(shares - exact, kind="stable")
+    shares[order[: count - int(shares.sum())]] += 1
+    return [int(share) for share in shares]
+
+
 def best(
     scores: Float[np.ndarray, " examples"],
     count: int,

@@ -23,7 +23,7 @@ from encore.gradients import Store
 from encore.selection.lane import Lane, NeighbourLists, Step
 from encore.selection.principal import Core, core_knowledge
 from encore.selection.rows import Rows, UnitRows, whole
-from encore.selection.selected import budget
+from encore.selection.selected import budget, largest_remainder
 from encore.selection.walk_options import WalkOptions
 
 log = logging.getLogger(__name__)
@@ -117,15 +117,6 @@ def walk(
             for lane in waiting:
                 lane.forbid(finished.picks)
     return Walk(steps, budgets, readings)
-
-
-def largest_remainder(count: int, weights: list[float]) -> list[int]:
-    """`count` divided by `weights`, which sum to 1: whole parts, then one each to the largest fractional parts."""
-    exact = count * np.asarray(weights)
-    shares = np.floor(exact).astype(int)
-    order = np.argsort(shares - exact, kind="stable")
-    shares[order[: count - int(shares.sum())]] += 1
-    return [int(share) for share in shares]
 
 
 def _advance(lanes: list[Lane], rows: Rows) -> int:

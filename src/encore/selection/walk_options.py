@@ -47,5 +47,9 @@ class WalkOptions:
         """Arguments of `core_knowledge`."""
         return {"variance": self.variance, "mode": self.pca_mode, "centred": self.centred, "sign": self.sign}
 
+    def core_options(self) -> dict[str, Any]:
+        """The options that say which components there are, by their names as parameters."""
+        return {name: getattr(self, name) for name in ("variance", "pca_mode", "centred", "sign")}
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

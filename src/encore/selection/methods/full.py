@@ -12,6 +12,6 @@ class Method:
         return None
 
     def select(self, context: SelectionContext) -> Selection:
-        context.check_parameters([])
+        context.choices()
         chosen = [place for place in range(context.n) if place not in context.excluded]
         return Selection(chosen, [{"rank": rank} for rank in range(len(chosen))])

@@ -12,6 +12,6 @@ class Method:
         return None
 
     def select(self, context: SelectionContext) -> Selection:
-        context.check_parameters([])
+        context.choices()
         indices, reasons = best(context.random.random(context.n), context.budget, excluded=context.excluded)
         return Selection(indices, reasons)
