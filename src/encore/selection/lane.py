@@ -73,6 +73,11 @@ class Lane:
         self.affinity: Float[Tensor, " rows"] | None = None
         self.steps: list[Step] = []
         self.stuck = False
+        self.applied: int
+        """Number of picks whose cosines are in the three vectors below."""
+        self.last: Float[Tensor, " rows"]
+        self.smallest: Float[Tensor, " rows"]
+        self.total: Float[Tensor, " rows"]
         self._restart(0)
 
     @property
@@ -87,7 +92,7 @@ class Lane:
         """Rows whose cosines come next, in this order; None stands for the component itself."""
         if self.affinity is None:
             return [None]
-        return [] if self.done else self.picks[self.applied :]
+        return [] if self.done else [*self.picks[self.applied :]]
 
     def feed(self, cosines: Float[Tensor, "queries rows"]) -> None:
         """Takes cosines of the first so many of `wants`, and chooses when all are there."""

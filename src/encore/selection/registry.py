@@ -56,9 +56,9 @@ class Method:
     def select(self, context: SelectionContext) -> Selection:
         """The examples to train on, at most `context.budget` of them.
 
-        Where the target examples are of several targets, the parameter `multi_target`, which every method has, says how:
-        "pooled" (the default): all target examples are one set; "union": each target gets an equal share of the budget,
-        in order, and chooses outside what earlier ones took. The reasons then name the target.
+        Where the target examples are of several targets, the parameter `multi_target`, which every method has, says
+        how: "pooled" (the default): all target examples are one set; "union": each target gets an equal share of the
+        budget, in order, and chooses outside what earlier ones took. The reasons then name the target.
 
         Raises:
             UserError: the method lacks something, as `skip` says; a parameter it does not have, or out of its range;

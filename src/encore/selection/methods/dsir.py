@@ -1,13 +1,14 @@
 """DSIR: the examples whose words and word pairs are more the targets' than the pool's, by hashed n-gram models.
 
 Source: Xie et al. (arXiv 2302.03169) and its package data-selection: unigrams and bigrams hashed to 10,000 buckets; the
-importance weight of a text is the ratio of its likelihoods under the target's and the pool's bag of buckets. The package
-draws without replacement by adding Gumbel noise to the log weights; `sample=False` takes the largest.
+importance weight of a text is the ratio of its likelihoods under the target's and the pool's bag of buckets. The
+package draws without replacement by adding Gumbel noise to the log weights; `sample=False` takes the largest.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -63,7 +64,7 @@ def _counts(texts: Sequence[str], tokenizer: str, buckets: int, known: dict[str,
     ends = [0]
     for text in texts:
         tokens = TOKENIZERS[tokenizer](text.lower())
-        for ngram in [*tokens, *(f"{one} {other}" for one, other in zip(tokens, tokens[1:], strict=False))]:
+        for ngram in [*tokens, *(f"{one} {other}" for one, other in pairwise(tokens))]:
             found = known.get(ngram)
             if found is None:
                 found = known[ngram] = bucket(ngram, buckets)

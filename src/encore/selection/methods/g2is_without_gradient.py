@@ -1,4 +1,4 @@
-"""G2IS without gradients (ablation of table 3): the identical walk on sentence embeddings of pool and targets."""
+"""G2IS without gradients (the paper's ablation): the identical walk on sentence embeddings of pool and targets."""
 
 from encore.selection.context import SelectionContext
 from encore.selection.rows import UnitRows, whole

@@ -1,4 +1,4 @@
-"""G2IS without its walk (ablation of table 3): each component takes the samples most along it, without constraints.
+"""G2IS without its walk (the paper's ablation): each component takes the samples most along it, without constraints.
 
 What the paper put in place of the graph is not published; this keeps components, weights and budgets, and nothing else.
 """

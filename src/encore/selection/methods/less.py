@@ -21,7 +21,7 @@ class Method:
             context.checkpoint_weights,
             context.subtasks,
         )
-        names = list(dict.fromkeys(context.subtasks)) or [None]
+        names: list[str | None] = [*dict.fromkeys(context.subtasks)] or [None]
         winners = scores.argmax(0).tolist()
         about = [{"subtask": names[winner]} for winner in winners]
         return Selection(
