@@ -20,6 +20,7 @@ from encore.chat import ChatFormat, chat_format
 from encore.environments import load as load_tasks
 from encore.errors import UserError
 from encore.evaluation import EvaluationSettings, evaluate_panel, summarize
+from encore.rollout import TransformersPolicy
 from encore.training import SFTSettings, sft
 from encore.trajectories import tokenize
 from experiments.base.card import write_card
@@ -77,12 +78,9 @@ class Development:
 
     def play(self, model: PreTrainedModel, temperature: float = 0.0) -> dict[str, float]:
         """Success, invalid actions and stop reasons on the development games."""
-        was_training = model.training
-        model.eval()
         with self.run.costs.aside("evaluate"):
             rows = evaluate_panel(
-                model,
-                self.chat,
+                TransformersPolicy(model, self.chat),
                 self.tasks,
                 "development",
                 self.games,
@@ -90,7 +88,6 @@ class Development:
                 max_steps=self.settings.max_steps,
                 max_length=self.context,
             )
-        model.train(was_training)
         return summarize(rows)
 
     def enough(self, step: int, model: PreTrainedModel) -> bool:

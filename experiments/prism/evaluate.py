@@ -9,6 +9,7 @@ from encore.chat import chat_format
 from encore.environments import load as load_tasks
 from encore.evaluation import EvaluationSettings, evaluate_panel, summarize
 from encore.policy import PolicySettings
+from encore.rollout import TransformersPolicy
 from experiments.prism.settings import arguments, cell, group
 
 PARAMS = [
@@ -45,7 +46,7 @@ def main() -> None:
         continues=trained,
     ) as run:
         model, tokenizer = models.load(policy, source=json.loads((trained / "policy.json").read_text())["source"])
-        chat = chat_format(tokenizer)
+        player = TransformersPolicy(model, chat_format(tokenizer))
         tasks = load_tasks(name, params[name])
         rows = []
         for panel, number in params[name]["panels"].items():
@@ -58,8 +59,7 @@ def main() -> None:
             )
             with run.phase("evaluate"):
                 played = evaluate_panel(
-                    model,
-                    chat,
+                    player,
                     tasks,
                     panel,
                     games,

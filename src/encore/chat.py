@@ -8,6 +8,7 @@ that stand around contents, and each piece is tokenised alone, in training and i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from encore.errors import UserError
@@ -32,18 +33,18 @@ class ChatFormat:
     end: str
     to_observation: str
 
-    @property
+    @cached_property
     def end_id(self) -> int:
         """Id of the token that closes an action."""
         return int(self.tokenizer.convert_tokens_to_ids(self.end))  # type: ignore[arg-type]
 
     def first(self, observation: str) -> list[int]:
         """Tokens of the first observation, up to the point where the policy speaks."""
-        return [*self._structure(self.opening), *self.content(observation), *self._structure(self.to_action)]
+        return [*self._structure(self.opening), *self.content(observation), *self._to_action_ids]
 
     def next(self, observation: str) -> list[int]:
         """Tokens between an action's end token (not included) and the point where the policy speaks again."""
-        return [*self._structure(self.to_observation), *self.content(observation), *self._structure(self.to_action)]
+        return [*self._to_observation_ids, *self.content(observation), *self._to_action_ids]
 
     def action(self, text: str) -> list[int]:
         """Tokens of an action, its end token included."""
@@ -52,6 +53,15 @@ class ChatFormat:
     def content(self, text: str) -> list[int]:
         """Tokens of text that is data: a special token spelled out in it becomes ordinary characters."""
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    # What stands around every content is the same at every turn, and a tokenizer's call costs more than a short text.
+    @cached_property
+    def _to_action_ids(self) -> list[int]:
+        return self._structure(self.to_action)
+
+    @cached_property
+    def _to_observation_ids(self) -> list[int]:
+        return self._structure(self.to_observation)
 
     def _structure(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []

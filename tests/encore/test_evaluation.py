@@ -44,7 +44,7 @@ def test_panels_are_fixed_and_disjoint_from_demonstrations(tasks):
 def play(tasks, monkeypatch, episodes):
     monkeypatch.setattr(rollout, "collect", lambda *arguments, **settings: episodes)
     games = tasks.panel("unseen", len(episodes))
-    return evaluate_panel(None, None, tasks, "unseen", games, EvaluationSettings(), max_steps=3, max_length=100)
+    return evaluate_panel(None, tasks, "unseen", games, EvaluationSettings(), max_steps=3, max_length=100)
 
 
 def test_a_row_an_episode_in_the_panels_order(tasks, monkeypatch):

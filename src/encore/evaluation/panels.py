@@ -6,10 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from encore import rollout, statistics
-from encore.chat import ChatFormat
 from encore.environments import Tasks
 from encore.errors import UserError
 from encore.evaluation.settings import EvaluationSettings
@@ -18,8 +15,7 @@ Row = dict[str, Any]
 
 
 def evaluate_panel(
-    model: PreTrainedModel,
-    chat: ChatFormat,
+    policy: rollout.Policy,
     tasks: Tasks,
     panel: str,
     games: Sequence[Any],
@@ -35,8 +31,7 @@ def evaluate_panel(
     """
     environments = [tasks.environment(game) for game in games]
     episodes = rollout.collect(
-        model,
-        chat,
+        policy,
         environments,
         max_steps=max_steps,
         max_length=max_length,

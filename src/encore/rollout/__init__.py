@@ -1,5 +1,26 @@
 """Many episodes of text environments played by one policy in one batch."""
 
-from encore.rollout.collect import Episode, StopReason, collect
+from encore.rollout.collect import collect
+from encore.rollout.episodes import Episode, Sequence, StopReason, Turn, sequences
+from encore.rollout.metrics import metrics
+from encore.rollout.policy import Policy, Request, Response, Session
+from encore.rollout.prompts import ChatTurns, Prompt, SingleTurn
+from encore.rollout.transformers_policy import TransformersPolicy
 
-__all__ = ["Episode", "StopReason", "collect"]
+__all__ = [
+    "ChatTurns",
+    "Episode",
+    "Policy",
+    "Prompt",
+    "Request",
+    "Response",
+    "Sequence",
+    "Session",
+    "SingleTurn",
+    "StopReason",
+    "TransformersPolicy",
+    "Turn",
+    "collect",
+    "metrics",
+    "sequences",
+]

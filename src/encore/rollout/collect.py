@@ -1,171 +1,196 @@
-"""Episodes: the loop between a batch of environments and a policy."""
+"""Episodes: the loop between many environments and a policy."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from transformers import PreTrainedModel
-
-from encore.chat import ChatFormat
 from encore.environments import TextEnv
-from encore.rollout.decoder import Decoder
+from encore.errors import UserError
+from encore.rollout.episodes import Episode, StopReason, Turn
+from encore.rollout.policy import Policy, Request, Response, Session
+from encore.rollout.prompts import ChatTurns, Prompt
 
-
-class StopReason(enum.StrEnum):
-    """Why an episode ended."""
-
-    WON = "won"
-    LOST = "lost"  # the environment said done without a win
-    STEP_LIMIT = "step_limit"
-    CONTEXT_FULL = "context_full"
-    ENVIRONMENT_ERROR = "environment_error"
-
-
-@dataclass
-class Episode:
-    """One episode. `observations[0]` is the first observation; `actions[k]` answers `observations[k]`."""
-
-    observations: list[str]
-    actions: list[str] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    stop_reason: StopReason | None = None
-    invalid_actions: int = 0  # not admissible when they were given
-    unended_actions: int = 0  # cut at max_action_tokens
-    tokens_generated: int = 0
-    error: str = ""
-
-    @property
-    def won(self) -> bool:
-        return self.stop_reason is StopReason.WON
-
-    @property
-    def steps(self) -> int:
-        return len(self.actions)
+OnTurn = Callable[[int, Episode], None]
 
 
 def collect(
-    model: PreTrainedModel,
-    chat: ChatFormat,
+    policy: Policy,
     environments: Sequence[TextEnv],
     *,
+    prompt: Prompt | None = None,
     max_steps: int,
     max_length: int,
     max_action_tokens: int = 32,
     temperature: float = 0.0,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     batch_size: int = 256,
+    max_error_share: float = 1.0,
+    on_turn: OnTurn | None = None,
 ) -> list[Episode]:
     """Plays one episode in each environment; the episodes come in the environments' order.
 
-    `max_length` is the context in tokens: an episode whose next turn would not fit ends as `context_full`.
-    `temperature` 0 is greedy; otherwise episode `i` draws from a generator seeded by (`seed`, `i`). An environment
-    that raises ends its own episode as `environment_error`.
+    At most `batch_size` episodes are alive; a finished one is replaced at once by the next environment, in order. An
+    episode's draws depend on its own number of `seeds` alone (default: made from `seed` and the episode's index);
+    `temperature` 0 is greedy. Environments of one game that follow one another share the work of their first prompt.
+
+    `max_length` is the context in tokens: an episode whose next turn would not fit ends as `context_full`. An
+    environment that raises ends its own episode as `environment_error`; raises UserError if more than the share
+    `max_error_share` of all episodes ended so. `on_turn(index, episode)` is called after every turn of every episode.
     """
-    episodes: list[Episode] = []
-    for start in range(0, len(environments), batch_size):
-        chunk = environments[start : start + batch_size]
-        generators = None
-        if temperature > 0:
-            generators = [torch.Generator().manual_seed(seed * 1_000_003 + start + row) for row in range(len(chunk))]
-        batch = _Batch(model, chat, chunk, generators)
-        while batch.alive:
-            batch.turn(max_steps, max_length, max_action_tokens, temperature)
-        episodes += batch.episodes
+    if seeds is None:
+        seeds = [seed * 1_000_003 + index for index in range(len(environments))]
+    if len(seeds) != len(environments):
+        raise UserError(f"{len(seeds)} seeds for {len(environments)} environments: give one seed an episode")
+    if batch_size < 1 or max_action_tokens < 1:
+        raise UserError(
+            f"batch_size is {batch_size} and max_action_tokens {max_action_tokens}: both must be at least 1"
+        )
+    rows = min(batch_size, len(environments))
+    with policy.session(
+        rows, max_length=max_length, max_action_tokens=max_action_tokens, temperature=temperature
+    ) as session:
+        loop = _Loop(
+            policy, session, environments, prompt or ChatTurns(), seeds, max_steps, max_length, max_action_tokens
+        )
+        loop.admit(rows)
+        while loop.alive:
+            for response in session.poll():
+                loop.advance(response)
+                if on_turn is not None:
+                    on_turn(response.row, loop.players[response.row].episode)
+            loop.admit(rows)
+    episodes = [player.episode for player in loop.players]
+    failed = [(index, episode) for index, episode in enumerate(episodes) if episode.error]
+    if len(failed) > max_error_share * len(episodes):
+        raise UserError(
+            f"{len(failed)} of {len(episodes)} environments failed (more than the share {max_error_share:g} that may), "
+            f"the first in episode {failed[0][0]}: {failed[0][1].error}"
+        )
     return episodes
 
 
-class _Batch:
-    """Episodes that are decoded together; `alive` lists the indices of the rows still in the decoder."""
+@dataclass
+class _Player:
+    """An episode under way."""
+
+    environment: TextEnv
+    episode: Episode
+    seeds: random.Random  # one number a turn
+    conversation: list[int] = field(default_factory=list)  # all tokens so far, if turns continue one another
+    context: list[int] = field(default_factory=list)  # of the open turn
+    admissible: frozenset[str] = frozenset()
+
+
+class _Loop:
+    """All episodes; `alive` are those that have an open request."""
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        chat: ChatFormat,
+        policy: Policy,
+        session: Session,
         environments: Sequence[TextEnv],
-        generators: Sequence[torch.Generator] | None,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        max_steps: int,
+        max_length: int,
+        max_action_tokens: int,
     ) -> None:
-        self.chat = chat
-        self.environments = environments
-        self.generators = generators
-        self.episodes: list[Episode] = []
-        self.alive: list[int] = []
-        self.pending: list[list[int]] = []  # tokens that the next append puts into the cache, by episode
-        for index, environment in enumerate(environments):
+        self.chat = policy.chat
+        self.session = session
+        self.prompt = prompt
+        self.max_steps, self.max_length, self.max_action_tokens = max_steps, max_length, max_action_tokens
+        self.players = [
+            _Player(environment, Episode([], conversation=prompt.conversation), random.Random(seed))
+            for environment, seed in zip(environments, seeds, strict=True)
+        ]
+        self.next = 0  # the first environment that has not begun
+        self.alive: set[int] = set()
+        self.requests: list[Request] = []
+
+    def admit(self, rows: int) -> None:
+        """Begins episodes until `rows` are alive or none is left, and hands all open requests over."""
+        while len(self.alive) < rows and self.next < len(self.players):
+            row, player = self.next, self.players[self.next]
+            self.next += 1
             try:
-                observation = environment.reset()
+                player.episode.observations.append(player.environment.reset())
             except Exception as error:  # any failure of an environment is that episode's end, not the batch's
-                self.episodes.append(_failed(Episode([]), error))
-                self.pending.append([])
+                _fail(player.episode, error)
                 continue
-            self.episodes.append(Episode([observation]))
-            self.pending.append(chat.first(observation))
-            self.alive.append(index)
-        pad_id = chat.tokenizer.pad_token_id
-        self.decoder = Decoder(model, pad_id, chat.end_id, rows=len(self.alive))
-        self.lengths = [0] * len(environments)
+            self._ask(row)
+            if player.episode.stop_reason is None:
+                self.alive.add(row)
+        self.session.submit(self.requests)
+        self.requests = []
 
-    def turn(self, max_steps: int, max_length: int, max_action_tokens: int, temperature: float) -> None:
-        self._drop(
-            [
-                index
-                for index in self.alive
-                if self.lengths[index] + len(self.pending[index]) + max_action_tokens + 1 > max_length
-            ],
-            StopReason.CONTEXT_FULL,
-        )
-        if not self.alive:
-            return
-        logits = self.decoder.append([self.pending[index] for index in self.alive])
-        generators = None if self.generators is None else [self.generators[index] for index in self.alive]
-        responses, ended = self.decoder.respond(logits, max_action_tokens, temperature, generators)
-        for index, response, has_ended in zip(list(self.alive), responses, ended, strict=True):
-            self._step(index, response, has_ended, max_steps)
-        self._drop([index for index in self.alive if self.episodes[index].stop_reason], None)
+    def advance(self, response: Response) -> None:
+        """Takes an answer to its environment, and asks for the next one or ends the episode."""
+        player = self.players[response.row]
+        episode = player.episode
+        self._act(player, response)
+        if episode.stop_reason is None:
+            self._ask(response.row)
+        if episode.stop_reason is not None:
+            self.alive.discard(response.row)
+            self.session.release(response.row)
 
-    def _step(self, index: int, response: list[int], ended: bool, max_steps: int) -> None:
-        episode, environment = self.episodes[index], self.environments[index]
-        action = str(self.chat.tokenizer.decode(response, skip_special_tokens=True)).strip()
-        episode.tokens_generated += len(response) + ended
-        episode.unended_actions += not ended
+    def _ask(self, row: int) -> None:
+        """Queues the request for the next turn, unless its context is full."""
+        player, chat = self.players[row], self.chat
+        episode = player.episode
         try:
-            valid = action in environment.admissible
-            step = environment.step(action)
+            admissible = player.environment.admissible
+            state = getattr(player.environment, "state", None)
         except Exception as error:  # as above
-            _failed(episode, error)
+            _fail(episode, error)
             return
-        episode.actions.append(action)
+        player.admissible = frozenset(admissible)
+        player.context = self.prompt.context(chat, episode.observations, episode.actions, admissible)
+        if self.prompt.conversation and episode.turns and episode.turns[-1].response_ids[-1:] != [chat.end_id]:
+            player.context = [chat.end_id, *player.context]  # the response was cut before its end token
+        prompt_ids = [*player.conversation, *player.context]
+        if len(prompt_ids) + self.max_action_tokens + 1 > self.max_length:
+            episode.stop_reason = StopReason.CONTEXT_FULL
+            return
+        episode.anchors.append(episode.observations[-1] if state is None else str(state))
+        self.requests.append(Request(row, prompt_ids, player.seeds.getrandbits(63)))
+
+    def _act(self, player: _Player, response: Response) -> None:
+        episode, chat = player.episode, self.chat
+        words = response.token_ids[:-1] if response.ended else response.token_ids
+        action = self.prompt.action(str(chat.tokenizer.decode(words, skip_special_tokens=True)))
+        admissible = action is not None and action in player.admissible
+        episode.turns.append(Turn(player.context, response.token_ids, response.logprobs, admissible))
+        episode.tokens_generated += len(response.token_ids)
+        episode.unended_actions += not response.ended
+        episode.parse_errors += action is None
+        if self.prompt.conversation:
+            player.conversation += player.context
+            player.conversation += response.token_ids
+        if action is None and self.prompt.parse_error_ends:
+            episode.invalid_actions += 1
+            episode.stop_reason = StopReason.PARSE_ERROR
+            return
+        try:
+            step = player.environment.step(action or "")
+        except Exception as error:  # as above
+            _fail(episode, error)
+            return
+        episode.actions.append(action or "")
         episode.rewards.append(step.reward)
         episode.observations.append(step.observation)
-        episode.invalid_actions += not valid
+        episode.invalid_actions += not admissible
         if step.won:
             episode.stop_reason = StopReason.WON
         elif step.done:
             episode.stop_reason = StopReason.LOST
-        elif episode.steps >= max_steps:
+        elif episode.steps >= self.max_steps:
             episode.stop_reason = StopReason.STEP_LIMIT
-        self.lengths[index] += len(self.pending[index]) + len(response)
-        # The cache has all of the response but its last token, and not the end token.
-        last = response[-1:] if not ended else []
-        self.lengths[index] -= len(last)
-        self.pending[index] = [*last, self.chat.end_id, *self.chat.next(step.observation)]
-
-    def _drop(self, indices: Sequence[int], reason: StopReason | None) -> None:
-        if not indices:
-            return
-        if reason is not None:
-            for index in indices:
-                self.episodes[index].stop_reason = reason
-        gone = set(indices)
-        rows = [row for row, index in enumerate(self.alive) if index not in gone]
-        self.alive = [self.alive[row] for row in rows]
-        if self.alive:
-            self.decoder.keep(rows)
 
 
-def _failed(episode: Episode, error: Exception) -> Episode:
+def _fail(episode: Episode, error: Exception) -> None:
     episode.stop_reason = StopReason.ENVIRONMENT_ERROR
     episode.error = f"{type(error).__name__}: {error}"
-    return episode
