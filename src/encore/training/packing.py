@@ -81,7 +81,7 @@ def check_packable(model: PreTrainedModel, examples: Sequence[Example], autocast
     device = model.device
     starts = (example.input_ids[:CHECKED_TOKENS] for example in (examples[0], examples[-1]))
     first, second = (torch.tensor(tokens, device=device) for tokens in starts)
-    other = (first + 1) % model.get_input_embeddings().weight.shape[0]
+    other = (first + 1) % model.config.get_text_config().vocab_size
     boundaries = Boundaries.of([len(first), len(second)], device)
     places = torch.cat([torch.arange(length, device=device) for length in boundaries.lengths])[None]
 
