@@ -1,5 +1,5 @@
 """The environments that ship with Encore, bound to params.yaml; importing this package registers them."""
 
-from encore.tasks import alfworld
+from encore.tasks import alfworld, webshop
 
-__all__ = ["alfworld"]
+__all__ = ["alfworld", "webshop"]
