@@ -39,9 +39,9 @@ from encore.gradients.store import Store
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {  # the shipped base: 2 M parameters
-        "vocab_size": 768,
+        "vocab_size": 1024,
         "hidden_size": 192,
-        "intermediate_size": 640,
+        "intermediate_size": 512,
         "num_hidden_layers": 4,
         "num_attention_heads": 6,
         "num_key_value_heads": 3,

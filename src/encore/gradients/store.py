@@ -18,7 +18,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +36,8 @@ _TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], str]] = {
     "int8": (torch.int8, np.dtype(np.int8), "I8"),
     "fp32": (torch.float32, np.dtype(np.float32), "F32"),
 }
-_ROWS_AT_ONCE = 64
+_NUMBERS_CONVERTED_AT_ONCE = 1 << 16
+_NUMBERS_WRITTEN_AT_ONCE = 1 << 21
 _LARGEST_HEADER = 1 << 28
 
 
@@ -120,21 +120,18 @@ class Store:
         if rows.shape != (len(ids), self.dim):
             raise UserError(f"shard {number}: rows are {list(rows.shape)}, not {len(ids)} x {self.dim}")
         unfinished = self.path / f".rows-{number:06d}.{os.getpid()}.tmp"
-        with unfinished.open("wb") as file, ThreadPoolExecutor(1) as disk:
+        with unfinished.open("wb") as file:
             header, crc_at = self._header(number, ids)
             file.write(header)
-            crc, scales = 0, []
-            writing: Future[int] | None = None
-            scratch = torch.empty(_ROWS_AT_ONCE, self.dim)
-            buffers = [torch.empty(_ROWS_AT_ONCE, self.dim, dtype=_TYPES[self.dtype][0]) for _ in range(2)]
-            for part in rows.split(_ROWS_AT_ONCE):  # the next rows are converted while these are written
-                buffers.reverse()
-                values = buffers[0][: len(part)]
-                scales.append(_quantise(part.detach().cpu(), self.dtype, values, scratch[: len(part)]))
-                crc = writing.result() if writing else crc
-                writing = disk.submit(_put, file, values.numpy(), crc)
-            crc = writing.result() if writing else crc
-            crc = _put(file, torch.cat(scales).numpy(), crc)
+            crc, scales = 0, np.empty(len(ids), np.float32)
+            buffer = torch.empty(max(1, _NUMBERS_WRITTEN_AT_ONCE // self.dim), self.dim, dtype=_TYPES[self.dtype][0])
+            for start in range(0, len(ids), len(buffer)):
+                part = rows[start : start + len(buffer)].detach().float().cpu()
+                values = buffer[: len(part)]
+                scales[start : start + len(part)] = _quantise(part, values, self.dtype)
+                crc = _put(file, values.numpy(), crc)
+                _start_flushing(file)
+            crc = _put(file, scales, crc)
             file.seek(crc_at)
             file.write(f"{crc:010d}".encode())
             file.flush()
@@ -300,23 +297,29 @@ class _TornError(UserError):
     """A shard that was not written to its end."""
 
 
-def _quantise(
-    rows: Float[Tensor, "rows dim"], dtype: StoreType, values: Tensor, scratch: Float[Tensor, "rows dim"]
-) -> Float[Tensor, " rows"]:
+def _quantise(rows: Float[Tensor, "rows dim"], values: Tensor, dtype: StoreType) -> np.ndarray:
     """Puts the rows into `values` as they are kept, and returns the number that each is to be multiplied with.
 
-    Buffers are the caller's: with new memory for every part, the kernel's clearing of pages takes most of the time.
+    A few rows at a time, so that they are still in the core's cache when they are gone over again. NumPy's operations
+    cost less than torch's to start; only its conversion to half precision is slow.
     """
     if dtype == "fp32":
         values.copy_(rows)
-        return torch.ones(len(rows))
-    scales = torch.abs(rows.float(), out=scratch).amax(1) / (127.0 if dtype == "int8" else 1.0)
-    scales[~torch.isfinite(scales)] = torch.nan
-    # A scale below the least normal number lacks digits, and its inverse may be infinite: such a row is 0.
-    scales[scales < torch.finfo(torch.float32).tiny] = 0
-    inverse = torch.where(scales > 0, 1 / scales, 0)[:, None]  # NaN > 0 is false: the scale alone says NaN
-    torch.mul(rows.float(), inverse, out=scratch)
-    values.copy_(scratch.nan_to_num_(0, 0, 0).round_() if dtype == "int8" else scratch)
+        return np.ones(len(rows), np.float32)
+    scales = np.empty(len(rows), np.float32)
+    step = max(1, _NUMBERS_CONVERTED_AT_ONCE // rows.shape[1])
+    scratch = torch.empty(step, rows.shape[1])
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step].numpy()
+        largest = np.maximum(part.max(1), -part.min(1)) / np.float32(127 if dtype == "int8" else 1)
+        # A scale below the least normal number lacks digits, and its inverse may be infinite: such a row is 0.
+        usable = np.isfinite(largest) & (largest >= np.finfo(np.float32).tiny)
+        inverse = np.divide(1, largest, out=np.zeros_like(largest), where=usable)
+        scaled = scratch[: len(part)]
+        with np.errstate(invalid="ignore"):  # infinity times 0, in a row that reads as NaN by its scale
+            np.multiply(part, inverse[:, None], out=scaled.numpy())
+        values[start : start + step].copy_(scaled.nan_to_num_(0, 0, 0).round_() if dtype == "int8" else scaled)
+        scales[start : start + step] = np.where(np.isfinite(largest), np.where(usable, largest, 0), np.nan)
     return scales
 
 
@@ -327,6 +330,12 @@ def _entry(shard: Shard) -> dict[str, Any]:
 def _put(file: BinaryIO, content: np.ndarray, crc: int) -> int:
     file.write(content.data)
     return zlib.crc32(content.data, crc)
+
+
+def _start_flushing(file: BinaryIO) -> None:
+    """Lets the disk begin with what is written so far, while more is made; without such a call, fsync does it all."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _crc(values: np.ndarray, scales: np.ndarray) -> int:

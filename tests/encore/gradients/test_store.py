@@ -74,8 +74,10 @@ def test_a_row_without_a_number_stays_one(tmp_path, dtype):
 
 @pytest.mark.parametrize("rows", [0, 1, 64, 65, 127, 128, 129, 300])
 @pytest.mark.parametrize("dtype", ["fp16", "int8", "fp32"])
-def test_what_is_written_does_not_depend_on_how_it_is_cut(tmp_path, dtype, rows):
-    """A shard is converted in parts, with two buffers in turn, while another thread writes: rows must not mix."""
+def test_what_is_written_does_not_depend_on_how_it_is_cut(tmp_path, monkeypatch, dtype, rows):
+    """A shard is converted and written in parts, through buffers that are used again: rows must not mix."""
+    monkeypatch.setattr("encore.gradients.store._NUMBERS_CONVERTED_AT_ONCE", 8 * DIM)
+    monkeypatch.setattr("encore.gradients.store._NUMBERS_WRITTEN_AT_ONCE", 64 * DIM)
     values = torch.randn(rows, DIM, generator=torch.Generator().manual_seed(rows)).numpy()
     store = Store.create(tmp_path, dim=DIM, dtype=dtype)
     store.append([str(row) for row in range(rows)], torch.from_numpy(values))
