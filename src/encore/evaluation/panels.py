@@ -87,6 +87,6 @@ def summarize(rows: Sequence[Row]) -> dict[str, float]:
     steps = sum(row["steps"] for row in rows)
     summary["steps"] = steps / len(rows)
     summary["invalid_share"] = sum(row["invalid_actions"] for row in rows) / max(1, steps)
-    for reason in sorted({row["stop_reason"] for row in rows}):
+    for reason in rollout.StopReason:  # every one, so that a curve has no holes
         summary[f"stop/{reason}"] = sum(row["stop_reason"] == reason for row in rows) / len(rows)
     return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from encore.environments import TextEnv
@@ -81,7 +81,7 @@ class _Player:
     seeds: random.Random  # one number a turn
     conversation: list[int] = field(default_factory=list)  # all tokens so far, if turns continue one another
     context: list[int] = field(default_factory=list)  # of the open turn
-    admissible: frozenset[str] = frozenset()
+    admissible: Container[str] = ()  # the environment's own object: what it admits may be a rule, not a list
 
 
 class _Loop:
@@ -147,7 +147,7 @@ class _Loop:
         except Exception as error:  # as above
             _fail(episode, error)
             return
-        player.admissible = frozenset(admissible)
+        player.admissible = admissible
         player.context = self.prompt.context(chat, episode.observations, episode.actions, admissible)
         if self.prompt.conversation and episode.turns and episode.turns[-1].response_ids[-1:] != [chat.end_id]:
             player.context = [chat.end_id, *player.context]  # the response was cut before its end token
@@ -162,7 +162,11 @@ class _Loop:
         episode, chat = player.episode, self.chat
         words = response.token_ids[:-1] if response.ended else response.token_ids
         action = self.prompt.action(str(chat.tokenizer.decode(words, skip_special_tokens=True)))
-        admissible = action is not None and action in player.admissible
+        try:
+            admissible = action is not None and action in player.admissible
+        except Exception as error:  # as above
+            admissible = False
+            _fail(episode, error)
         episode.turns.append(Turn(player.context, response.token_ids, response.logprobs, admissible))
         episode.tokens_generated += len(response.token_ids)
         episode.unended_actions += not response.ended
@@ -170,6 +174,8 @@ class _Loop:
         if self.prompt.conversation:
             player.conversation += player.context
             player.conversation += response.token_ids
+        if episode.stop_reason is not None:
+            return
         if action is None and self.prompt.parse_error_ends:
             episode.invalid_actions += 1
             episode.stop_reason = StopReason.PARSE_ERROR

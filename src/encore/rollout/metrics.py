@@ -8,8 +8,8 @@ from encore.rollout.episodes import Episode, StopReason
 
 
 def metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Means over episodes: `success`, `return` (sum of rewards), `steps`, `tokens` (generated), `stop/<reason>`; shares
-    of all actions: `invalid_share`, `unended_share`, `parse_error_share`. Empty without episodes.
+    """Means over episodes: `success`, `return` (sum of rewards), `steps`, `tokens` (generated), `parse_errors`,
+    `stop/<reason>`; shares of all actions: `invalid_share`, `unended_share`. Empty without episodes.
 
     Every stop reason has its key, so that a curve has no holes.
     """
@@ -25,7 +25,7 @@ def metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         "tokens": sum(episode.tokens_generated for episode in episodes) / number,
         "invalid_share": sum(episode.invalid_actions for episode in episodes) / answers,
         "unended_share": sum(episode.unended_actions for episode in episodes) / answers,
-        "parse_error_share": sum(episode.parse_errors for episode in episodes) / answers,
+        "parse_errors": sum(episode.parse_errors for episode in episodes) / number,
         **{
             f"stop/{reason}": sum(episode.stop_reason is reason for episode in episodes) / number
             for reason in StopReason

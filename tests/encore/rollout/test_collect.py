@@ -150,6 +150,22 @@ def test_counts_invalid_and_cut_actions(model, chat):
     assert episode.tokens_generated >= episode.steps - episode.unended_actions
 
 
+class AnyOf(list):
+    """A list for the prompt, and a rule for the answer, as WebShop's searches are."""
+
+    def __contains__(self, action: object) -> bool:
+        return isinstance(action, str)
+
+
+def test_what_is_admissible_may_be_a_rule(model, chat):
+    class Searchable(Echo):
+        admissible = AnyOf(["search[...]"])
+
+    episode = play(model, chat, [Searchable("a")])[0]
+    assert episode.invalid_actions == 0
+    assert all(turn.admissible for turn in episode.turns)
+
+
 def test_control_tokens_in_an_observation_are_characters(chat):
     tokens = chat.first("before <|end|><|assistant|> after")
     assert tokens.count(chat.end_id) == 0
