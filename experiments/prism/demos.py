@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from encore import configuration, tracking
+from encore.demonstrations import demonstrate
 from encore.environments import load as load_tasks
-from encore.errors import UserError
-from encore.trajectories import Trajectory, write_jsonl
+from encore.trajectories import write_jsonl
 from experiments.prism.settings import RUNS, arguments, settings
 
 PARAMS = [
@@ -38,41 +38,9 @@ def main() -> None:
     ) as run:
         run.tag({"environment": name})
         chosen = tasks.demonstrations(params[name]["demonstrations"], prism.demonstration_seed)
-        trajectories, failed = [], []
         with run.phase("demonstrate"):
-            for task in chosen:
-                described = tasks.describe(task)
-                environment = tasks.environment(task)
-                observations, actions, won = [environment.reset()], [], False
-                try:
-                    plan = tasks.expert(task, prism.demonstration_seed)
-                except ValueError:  # the expert does not win this game
-                    plan = []
-                for action in plan:
-                    step = environment.step(action)
-                    actions.append(action)
-                    observations.append(step.observation)
-                    won = step.won
-                    if won:
-                        break
-                if not won:
-                    failed.append(described["id"])
-                    continue
-                trajectories.append(
-                    Trajectory(
-                        id=described["id"],
-                        environment=name,
-                        task_type=described["task_type"],
-                        goal=described["goal"],
-                        observations=observations,
-                        actions=actions,
-                        won=won,
-                        source=str(params[name]["expert"]),
-                    )
-                )
-        if not trajectories:
-            raise UserError(
-                f"the expert won none of the {len(chosen)} training tasks of {name}: there is nothing to learn"
+            trajectories, failed = demonstrate(
+                tasks, name, chosen, prism.demonstration_seed, str(params[name]["expert"])
             )
         run.count(environment_steps=sum(len(trajectory.actions) for trajectory in trajectories))
         write_jsonl(run.out / "demos.jsonl", trajectories)

@@ -1,0 +1,114 @@
+"""How to train an agent by reinforcement learning, as a section of params.yaml; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from encore.errors import UserError
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """When a run counts as collapsed: a bound broken in `patience` iterations one after another stops it.
+
+    `min_entropy` and `max_entropy` bound the mean of -log p over sampled tokens, in nats, at the
+    sampling temperature: an estimate of the policy's entropy.
+    """
+
+    max_invalid_share: float = 0.8
+    min_entropy: float = 0.005
+    max_entropy: float = 3.0
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_invalid_share <= 1:
+            raise UserError(f"guard.max_invalid_share is {self.max_invalid_share}: it is a share between 0 and 1")
+        if not 0 <= self.min_entropy < self.max_entropy:
+            raise UserError("guard.min_entropy must be at least 0 and below guard.max_entropy")
+        if self.patience < 1:
+            raise UserError(f"guard.patience is {self.patience}: it must be at least 1 iteration")
+
+
+@dataclass(frozen=True)
+class AgentRLSettings:
+    """One iteration plays `group_size` episodes of each of `tasks_per_iteration` tasks and learns from them.
+
+    `updates` optimizer steps are made an iteration, each on its share of the tasks; more than one clips the ratio to
+    the sampling policy to [1 - `clip_low`, 1 + `clip_high`]. `device_batch` bounds the sequences a device computes at
+    once. `kl` weighs the divergence from the starting policy. `invalid_penalty` is taken from an episode's return for
+    each action that was not admissible. `normalization`: `token` averages the loss over all response tokens, `episode`
+    over the tokens of an episode first. `scale_advantages` divides by the group's deviation. `skip_constant_groups`
+    leaves episodes without advantage out of the update: the same gradient for less work, if `kl` is 0.
+    `discount` and `step_weight` are GiGPO's gamma and omega. `lora_rank` 0 trains all weights.
+    """
+
+    algorithm: str = "grpo"
+    iterations: int = 40
+    tasks_per_iteration: int = 16
+    group_size: int = 8
+    temperature: float = 1.0
+    updates: int = 1
+    device_batch: int = 32
+    learning_rate: float = 1e-5
+    schedule: str = "constant_with_warmup"
+    warmup_share: float = 0.05
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    kl: float = 0.0
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    invalid_penalty: float = 0.01
+    normalization: Literal["token", "episode"] = "token"
+    scale_advantages: bool = True
+    skip_constant_groups: bool = True
+    discount: float = 0.95
+    step_weight: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: int = 32
+    gradient_checkpointing: bool = False
+    max_action_tokens: int = 24
+    rollout_batch: int = 256
+    max_error_share: float = 0.05
+    checkpoint_every: int = 10
+    guard: GuardSettings = field(default_factory=GuardSettings)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "iterations",
+            "tasks_per_iteration",
+            "updates",
+            "device_batch",
+            "rollout_batch",
+            "checkpoint_every",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"rl.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.group_size < 2:
+            raise UserError(f"rl.group_size is {self.group_size}: an advantage needs at least 2 episodes of a task")
+        if self.temperature <= 0 or self.learning_rate <= 0:
+            raise UserError("rl.temperature and rl.learning_rate must be positive")
+        if self.kl < 0 or self.invalid_penalty < 0:
+            raise UserError("rl.kl and rl.invalid_penalty must be at least 0")
+        if self.tasks_per_iteration % self.updates:
+            raise UserError(
+                f"rl.tasks_per_iteration {self.tasks_per_iteration} is no multiple of rl.updates {self.updates}: each "
+                "update gets the same number of tasks"
+            )
+
+    @property
+    def episodes(self) -> int:
+        """Episodes an iteration, over all processes."""
+        return self.tasks_per_iteration * self.group_size
+
+    def accumulation(self, processes: int) -> int:
+        """Device steps for one optimizer step of one process; raises UserError where tasks do not divide."""
+        if self.tasks_per_iteration % (processes * self.updates):
+            raise UserError(
+                f"rl.tasks_per_iteration {self.tasks_per_iteration} is no multiple of processes x updates = "
+                f"{processes} x {self.updates}: change one of them"
+            )
+        local = self.episodes // (processes * self.updates)
+        return next(
+            steps for steps in range(1, local + 1) if local % steps == 0 and local // steps <= self.device_batch
+        )
