@@ -23,6 +23,7 @@ from trl import SFTConfig, SFTTrainer
 from encore.errors import UserError
 from encore.training.attention import attending_within_examples
 from encore.training.batches import PaddedRows, balanced, training_order
+from encore.training.forward import restore_forward
 from encore.training.packing import PackedRows, check_packable, packed_losses
 from encore.training.settings import SFTSettings
 from encore.trajectories import Example
@@ -223,6 +224,7 @@ def sft(
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
+    restore_forward(trained)
     trained.eval()
     counts = trainer.counts
     padding = 1 - counts["real"] / max(1, counts["computed"])

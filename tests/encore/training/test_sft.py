@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import subprocess
@@ -228,6 +229,29 @@ def test_checkpoints_carry_the_counts(tokenizer, tmp_path):
     """`_save_checkpoint` is private in transformers: if it is renamed, counts would silently restart at a resume."""
     sft(policy(tokenizer), tokenizer, examples(24), settings(), seed=0, checkpoints=tmp_path, progress=Curves())
     assert list(tmp_path.glob("checkpoint-*/counts.json"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"packing": False}, {"lora_rank": 4}])
+def test_a_copy_computes_with_its_own_weights(tokenizer, tmp_path, changes):
+    """TRL's fused head in front of a model's forward holds on to the model it was made for."""
+    trained, _ = sft(
+        policy(tokenizer),
+        tokenizer,
+        examples(16),
+        settings(epochs=1, **changes),
+        seed=0,
+        checkpoints=tmp_path,
+        progress=Curves(),
+    )
+    copied = copy.deepcopy(trained)
+    tokens = torch.tensor(examples(1)[0].input_ids)[None]
+    with torch.no_grad():
+        before = trained(input_ids=tokens).logits
+        assert torch.equal(copied(input_ids=tokens).logits, before)
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert not copied(input_ids=tokens).logits.any()
+        assert torch.equal(trained(input_ids=tokens).logits, before)
 
 
 def test_a_callback_can_stop(tokenizer, tmp_path):
