@@ -102,6 +102,12 @@ class FastEngine:
             setattr(copy, name, getattr(self, name).copy())
         return copy
 
+    def signature(self) -> str:
+        """All that decides what commands do and whether the game is won, as text."""
+        sets = (self.opened, self.hot, self.cool, self.clean, self.toggled, self.sliced)
+        parts = [str(self.location), str(self.held), str(self.object_locations)]
+        return " ".join([*parts, *(str(sorted(members)) for members in sets)])
+
     def reset(self) -> str:
         """Starts over; returns the first observation."""
         self._begin()

@@ -53,6 +53,16 @@ class AlfworldEnv:
             raise TypeError("only engine='fast' shows its state")
         return self._engine
 
+    @property
+    def anchor(self) -> str:
+        """A text that tells states of the game apart: equal for equal states, whatever led there (fast engine).
+
+        The reference engine shows no state; there its admissible commands stand for it, which tell almost as much.
+        """
+        if isinstance(self._engine, FastEngine):
+            return self._engine.signature()
+        return "\n".join(self.admissible)
+
     def clone(self) -> AlfworldEnv:
         """An independent copy of the running episode (fast engine only)."""
         copy = object.__new__(AlfworldEnv)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alfworld_env import AlfworldEnv, Game
+from alfworld_env import AlfworldEnv, Game, generate_games
 
 MakeGame = Callable[..., Game]
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,3 +96,22 @@ def test_cached_lists_equal_lists_made_afresh(make_game: MakeGame, walk: list[in
     copy = state.clone()
     copy._local = copy._won = None
     assert (copy.admissible, copy.won) == (state.admissible, state.won)
+
+
+def test_the_anchor_tells_states_and_not_ways():
+    """Going somewhere and back is the same state; looking changes nothing; taking something does."""
+    env = AlfworldEnv(generate_games(1, seed=3, size="small")[0])
+    env.reset()
+    places = [action for action in env.admissible if action.startswith("go to")]
+    env.step(places[0])
+    first = env.anchor
+    env.step("look")
+    env.step("no such command")
+    assert env.anchor == first
+    env.step(places[1])
+    assert env.anchor != first
+    env.step(places[0])
+    assert env.anchor == first
+    env.step(next(action for action in env.admissible if action.startswith(("open", "take"))))
+    assert env.anchor != first
+    assert env.clone().anchor == env.anchor

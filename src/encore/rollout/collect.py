@@ -143,7 +143,7 @@ class _Loop:
         episode = player.episode
         try:
             admissible = player.environment.admissible
-            state = getattr(player.environment, "state", None)
+            anchor = getattr(player.environment, "anchor", None)
         except Exception as error:  # as above
             _fail(episode, error)
             return
@@ -155,7 +155,7 @@ class _Loop:
         if len(prompt_ids) + self.max_action_tokens + 1 > self.max_length:
             episode.stop_reason = StopReason.CONTEXT_FULL
             return
-        episode.anchors.append(episode.observations[-1] if state is None else str(state))
+        episode.anchors.append(episode.observations[-1] if anchor is None else anchor)
         self.requests.append(Request(row, prompt_ids, player.seeds.getrandbits(63)))
 
     def _act(self, player: _Player, response: Response) -> None:

@@ -97,7 +97,7 @@ class WebshopEpisode:
         return Admissible(self._shopper.admissible, bool(self._shopper.available_actions()["has_search_bar"]))
 
     @property
-    def state(self) -> str:
+    def anchor(self) -> str:
         """What decides what a purchase would pay: the page, and the chosen options, which mode `text` does not show.
 
         The way here is left out, so that shoppers who meet on a product's page are in one state whatever they searched.
