@@ -112,6 +112,12 @@ def test_the_anchor_tells_states_and_not_ways():
     assert env.anchor != first
     env.step(places[0])
     assert env.anchor == first
-    env.step(next(action for action in env.admissible if action.startswith(("open", "take"))))
-    assert env.anchor != first
+    for place in places:
+        env.step(place)
+        before = env.anchor
+        changing = [action for action in env.admissible if action.startswith(("open", "take"))]
+        if changing:
+            env.step(changing[0])
+            break
+    assert env.anchor != before
     assert env.clone().anchor == env.anchor
