@@ -1,8 +1,8 @@
 """Attention for packed rows: examples lie behind one another in one row, and each attends to itself alone.
 
 On a GPU that has it, one fused kernel takes the whole row (`torch.nn.attention.varlen`). Elsewhere each example is one
-call of `scaled_dot_product_attention` on views of the row: nothing is padded and nothing is copied, which on a CPU was
-faster than padding examples of similar length into groups (docs/performance.md).
+call of `scaled_dot_product_attention` on views of the row: nothing is padded and nothing is copied. docs/performance.md
+says what that gains.
 """
 
 from __future__ import annotations
