@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,9 @@ def collect(
     `temperature` 0 is greedy. Environments of one game that follow one another share the work of their first prompt.
 
     `max_length` is the context in tokens: an episode whose next turn would not fit ends as `context_full`. An
-    environment that raises ends its own episode as `environment_error`; raises UserError if more than the share
-    `max_error_share` of all episodes ended so. `on_turn(index, episode)` is called after every turn of every episode.
+    environment that raises, or gives what is no observation, ends its own episode as `environment_error`; raises
+    UserError if more than the share `max_error_share` of all episodes ended so. `on_turn(index, episode)` is called
+    after every turn of every episode.
     """
     if seeds is None:
         seeds = [seed * 1_000_003 + index for index in range(len(environments))]
@@ -48,6 +50,13 @@ def collect(
         raise UserError(
             f"batch_size is {batch_size} and max_action_tokens {max_action_tokens}: both must be at least 1"
         )
+    if max_action_tokens >= max_length:
+        raise UserError(
+            f"max_action_tokens is {max_action_tokens} and max_length {max_length}: a context must hold a prompt and "
+            "an answer, so lower the first or raise the second"
+        )
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise UserError(f"the temperature is {temperature}: it is a finite number from 0 (greedy)")
     rows = min(batch_size, len(environments))
     with policy.session(
         rows, max_length=max_length, max_action_tokens=max_action_tokens, temperature=temperature
@@ -116,7 +125,7 @@ class _Loop:
             row, player = self.next, self.players[self.next]
             self.next += 1
             try:
-                player.episode.observations.append(player.environment.reset())
+                player.episode.observations.append(_text(player.environment.reset()))
             except Exception as error:  # any failure of an environment is that episode's end, not the batch's
                 _fail(player.episode, error)
                 continue
@@ -143,12 +152,13 @@ class _Loop:
         episode = player.episode
         try:
             admissible = player.environment.admissible
+            shown = list(admissible)
             anchor = getattr(player.environment, "anchor", None)
         except Exception as error:  # as above
             _fail(episode, error)
             return
         player.admissible = admissible
-        player.context = self.prompt.context(chat, episode.observations, episode.actions, admissible)
+        player.context = self.prompt.context(chat, episode.observations, episode.actions, shown)
         if self.prompt.conversation and episode.turns and episode.turns[-1].response_ids[-1:] != [chat.end_id]:
             player.context = [chat.end_id, *player.context]  # the response was cut before its end token
         prompt_ids = [*player.conversation, *player.context]
@@ -182,19 +192,26 @@ class _Loop:
             return
         try:
             step = player.environment.step(action or "")
+            observation, reward, won, done = _text(step.observation), float(step.reward), step.won, step.done
         except Exception as error:  # as above
             _fail(episode, error)
             return
         episode.actions.append(action or "")
-        episode.rewards.append(step.reward)
-        episode.observations.append(step.observation)
+        episode.rewards.append(reward)
+        episode.observations.append(observation)
         episode.invalid_actions += not admissible
-        if step.won:
+        if won:
             episode.stop_reason = StopReason.WON
-        elif step.done:
+        elif done:
             episode.stop_reason = StopReason.LOST
         elif episode.steps >= self.max_steps:
             episode.stop_reason = StopReason.STEP_LIMIT
+
+
+def _text(observation: object) -> str:
+    if not isinstance(observation, str):
+        raise TypeError(f"an observation is text, and this is {type(observation).__name__}")
+    return observation
 
 
 def _fail(episode: Episode, error: Exception) -> None:

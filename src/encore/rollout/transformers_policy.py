@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from encore.chat import ChatFormat
+from encore.errors import UserError
 from encore.rollout import attention
 from encore.rollout.attention import Group, SlotCache, Step
 from encore.rollout.policy import Request, Response
@@ -35,6 +36,17 @@ class TransformersPolicy:
     def session(
         self, rows: int, *, max_length: int, max_action_tokens: int, temperature: float
     ) -> Iterator[SlotSession]:
+        reason = attention.unsupported(self.model)
+        if reason is not None:
+            raise UserError(
+                f"{reason}: this backend keeps keys and values by slot and would compute something else; choose "
+                "another model or another backend"
+            )
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context is not None and max_length > context:
+            raise UserError(
+                f"max_length is {max_length}, and the model was made for {context} tokens: lower policy.max_length"
+            )
         with attention.installed(self.model):
             yield SlotSession(self.model, self.chat.end_id, rows, max_action_tokens, temperature)
 

@@ -8,10 +8,7 @@ import pytest
 import torch
 
 from encore import rollout
-from encore.chat import ChatFormat, chat_format
-from encore.models import tiny_llama
 from encore.rollout import StopReason, TransformersPolicy
-from experiments.base.tokenizer import train_tokenizer
 
 
 @dataclass
@@ -42,25 +39,6 @@ class Echo:
             raise RuntimeError("the simulator is gone")
         won = self.steps == self.win_after
         return Step(f"{self.name} heard {len(action)} letters. " * (self.steps % 3 + 1), float(won), won, won)
-
-
-@pytest.fixture(scope="module")
-def chat() -> ChatFormat:
-    texts = ["You are in the kitchen. There is a door. go north 123", "heard 12 letters."] * 20
-    return chat_format(train_tokenizer(texts, 320, 2048))
-
-
-@pytest.fixture(scope="module")
-def model(chat):
-    torch.manual_seed(3)
-    special = {"pad_token_id": chat.tokenizer.pad_token_id, "eos_token_id": chat.tokenizer.eos_token_id}
-    # Large weights, so that greedy choices of the untrained model are far from ties.
-    model = tiny_llama(len(chat.tokenizer), layers=2, width=64, heads=4, context=2048, **special).double()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.mul_(6)
-    return model.eval()
 
 
 def play(model, chat, environments, **settings):
