@@ -21,6 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from encore.rollout import memory
+
 NAME = "encore_slots"
 MAX_RUNS = 8  # calls of attention for the rows that decode one token, per layer and step
 
@@ -68,10 +70,13 @@ class Step:
 
 
 class SlotCache:
-    """Keys and values of all layers, each [slots, key-value heads, columns, head width]; columns grow by half."""
+    """Keys and values of all layers, each [slots, key-value heads, columns, head width].
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
+    Columns grow by half, to `most` (more only if a step needs them). Raises MemoryError where a CPU's memory is full.
+    """
+
+    def __init__(self, slots: int, most: int) -> None:
+        self.slots, self.most = slots, most
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
 
@@ -86,12 +91,17 @@ class SlotCache:
         held = self.keys.get(layer)
         columns = 0 if held is None else held.shape[2]
         if columns < step.columns:
-            columns = max(step.columns + 32, columns * 3 // 2)
+            columns = max(step.columns, min(self.most, max(step.columns + 32, columns * 3 // 2)))
             self.keys[layer] = self._grown(self.keys.get(layer), keys, columns)
             self.values[layer] = self._grown(self.values.get(layer), values, columns)
         self.keys[layer][step.slots, :, step.positions] = keys.transpose(0, 1)
         self.values[layer][step.slots, :, step.positions] = values.transpose(0, 1)
         return self.keys[layer], self.values[layer]
+
+    @property
+    def bytes(self) -> int:
+        """What it holds."""
+        return sum(layer.nbytes for held in (self.keys, self.values) for layer in held.values())
 
     def copy(self, source: int, target: int, columns: int) -> None:
         """Copies the first columns of a slot to another."""
@@ -100,6 +110,8 @@ class SlotCache:
                 layer[target, :, :columns] = layer[source, :, :columns]
 
     def _grown(self, held: Tensor | None, like: Tensor, columns: int) -> Tensor:
+        if like.device.type == "cpu":
+            memory.check_cpu(self.slots * like.shape[0] * columns * like.shape[2] * like.element_size())
         # Zeros, not whatever lies in memory: a column that is masked has weight 0 in a sum, and 0 x NaN is NaN.
         grown = like.new_empty((self.slots, like.shape[0], columns, like.shape[2]))
         before = 0 if held is None else held.shape[2]

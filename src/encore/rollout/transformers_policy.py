@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from encore.chat import ChatFormat
 from encore.errors import UserError
-from encore.rollout import attention
+from encore.rollout import attention, memory
 from encore.rollout.attention import Group, SlotCache, Step
 from encore.rollout.policy import Request, Response
 from encore.rollout.sampling import choose
@@ -48,7 +48,7 @@ class TransformersPolicy:
                 f"max_length is {max_length}, and the model was made for {context} tokens: lower policy.max_length"
             )
         with attention.installed(self.model):
-            yield SlotSession(self.model, self.chat.end_id, rows, max_action_tokens, temperature)
+            yield SlotSession(self.model, self.chat.end_id, rows, max_length, max_action_tokens, temperature)
 
 
 @dataclass
@@ -73,13 +73,19 @@ class SlotSession:
     """Implements `encore.rollout.policy.Session` over a `SlotCache`."""
 
     def __init__(
-        self, model: PreTrainedModel, end_id: int, rows: int, max_action_tokens: int, temperature: float
+        self,
+        model: PreTrainedModel,
+        end_id: int,
+        rows: int,
+        max_length: int,
+        max_action_tokens: int,
+        temperature: float,
     ) -> None:
         self.model = model
         self.end_id = end_id
-        self.max_action_tokens = max_action_tokens
+        self.max_length, self.max_action_tokens = max_length, max_action_tokens
         self.temperature = temperature
-        self.cache = SlotCache(rows)
+        self.cache = SlotCache(rows, max_length)
         self.slots = [_Slot() for _ in range(rows)]
         self.place: dict[int, int] = {}  # slot of each row
 
@@ -97,7 +103,14 @@ class SlotSession:
     def poll(self) -> list[Response]:
         answered: list[Response] = []
         while not answered and any(slot.draws is not None for slot in self.slots):
-            answered = self._step()
+            try:
+                answered = self._step()
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not memory.exhausted(error):
+                    raise
+            # Out of the handler: the error's frames, and the tensors in them, are gone before memory is counted.
+            raise memory.full(self.model, len(self.slots), self.max_length, self.cache.bytes)
         return answered
 
     def release(self, row: int) -> None:
