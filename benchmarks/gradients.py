@@ -1,11 +1,12 @@
 """Per-example gradients beside what one would run instead, in one process, as ratios.
 
-    python benchmarks/gradients.py --models tiny smollm2 --examples 48 --repeats 5
+    python benchmarks/gradients.py --models tiny --lengths 8-128 16-256 32-512 --slow-share 0.25
 
 Rows of each table: (a) plain training, forward and backward on the same batches, no per-example work; (b) the loop of
 LESS, one example at a time, with the dense projection of TRAK's BasicProjector (blocks of 128 columns made anew for
 every 16 gradients), and, kinder than that, with the dense matrix kept in memory; (c) torch.func's vmap of grad; (d)
-Bergson, dattri and TRAK where they are installed. All see the same examples, of lengths spread evenly on a log scale.
+Bergson, dattri and TRAK where they are installed (see gradients_peers.py). All see the same examples, of lengths spread
+evenly on a log scale.
 
 On a CPU the clock is the process's own (user and system time of all its threads), which other work on the machine
 disturbs least; on a GPU it is the wall, after a synchronise. Methods take turns in every repeat, and a table gives the
@@ -15,7 +16,6 @@ median.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -28,42 +28,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradients_peers as peers
 import torch
 import torch.nn.functional as F
+from gradients_peers import Examples, Run
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from encore import gradients
 from encore.gradients.layers import adapter_layers, find_layers
 from encore.gradients.store import Store
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {  # the shipped base: 2 M parameters
-        "vocab_size": 1024,
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 3,
-    },
-    "smollm2": {  # SmolLM2-135M's architecture, random weights: a time does not depend on them
-        "vocab_size": 49152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-    },
-    "llama-1b": {
-        "vocab_size": 32000,
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-    },
+_KEYS = ["vocab_size", "hidden_size", "intermediate_size"]
+_KEYS += ["num_hidden_layers", "num_attention_heads", "num_key_value_heads"]
+SHAPES: dict[str, dict[str, int]] = {
+    "tiny": dict(zip(_KEYS, (1024, 192, 512, 4, 6, 3), strict=True)),  # the shipped base: 2 M parameters
+    # SmolLM2-135M's architecture; random weights, as a time does not depend on them
+    "smollm2": dict(zip(_KEYS, (49152, 576, 1536, 30, 9, 3), strict=True)),
+    "llama-1b": dict(zip(_KEYS, (32000, 2048, 8192, 16, 32, 8), strict=True)),
 }
-Examples = list[tuple[str, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +55,8 @@ class Method:
     label: str
     run: Callable[[Examples], Any]
     share: float = 1.0
+    once: bool = False
+    """For what takes minutes: one timed run, and no other before it."""
 
 
 def build(name: str, device: str, dtype: torch.dtype) -> nn.Module:
@@ -113,12 +97,6 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def loss_of(model: nn.Module, tokens: Tensor, response: Tensor) -> Tensor:
-    device = next(model.parameters()).device
-    labels = torch.where(response, tokens, -100)
-    return model(input_ids=tokens[None].to(device), labels=labels[None].to(device), use_cache=False).loss
-
-
 def training(model: nn.Module, max_tokens: int) -> Callable[[Examples], None]:
     """(a): what a training step does, but for the optimizer."""
 
@@ -138,93 +116,6 @@ def training(model: nn.Module, max_tokens: int) -> Callable[[Examples], None]:
     return run
 
 
-def one_by_one(
-    model: nn.Module, weights: list[nn.Parameter], then: Callable[[list[Tensor]], Any]
-) -> Callable[[Examples], None]:
-    """(b): the public loop, batch of one; `then` gets the gradients of each example."""
-
-    def run(examples: Examples) -> None:
-        model.eval()
-        for _, tokens, response in examples:
-            loss_of(model, tokens, response).backward()
-            then([weight.grad for weight in weights if weight.grad is not None])
-            model.zero_grad()
-        then([])
-
-    return run
-
-
-class BlockwiseDense:
-    """TRAK's BasicProjector as LESS calls it: 16 gradients and 128 columns at a time, made anew at every call."""
-
-    def __init__(self, dim: int):
-        self.dim = dim
-        self.waiting: list[Tensor] = []
-
-    def __call__(self, gradient: list[Tensor]) -> None:
-        if gradient:
-            self.waiting.append(torch.cat([part.flatten() for part in gradient]).float())
-        if self.waiting and (len(self.waiting) == 16 or not gradient):
-            stacked = torch.stack(self.waiting)
-            self.waiting.clear()
-            self.project(stacked)
-
-    def project(self, stacked: Tensor) -> Tensor:
-        columns = []
-        for block in range(self.dim // 128):
-            generator = torch.Generator(stacked.device).manual_seed(1000 * block)
-            signs = torch.empty(stacked.shape[1], 128, device=stacked.device).bernoulli_(0.5, generator=generator)
-            columns.append(stacked @ (signs * 2 - 1))
-        return torch.cat(columns, 1)
-
-
-class KeptDense(BlockwiseDense):
-    """The same with the whole matrix in memory."""
-
-    matrix: Tensor | None = None
-
-    def project(self, stacked: Tensor) -> Tensor:
-        if self.matrix is None:
-            self.matrix = torch.empty(stacked.shape[1], self.dim, device=stacked.device).bernoulli_(0.5) * 2 - 1
-        return stacked @ self.matrix
-
-
-def vmapped(
-    model: nn.Module, names: set[str], max_tokens: int, then: Callable[[dict[str, Tensor]], Any]
-) -> Callable[[Examples], None]:
-    """(c): torch.func, per-example gradients of the parameters `names`, materialised."""
-
-    def run(examples: Examples) -> None:
-        model.eval()
-        model.config._attn_implementation = "eager"  # vmap has no rule for the fused kernels
-        device = next(model.parameters()).device
-        wanted = {name: value for name, value in model.named_parameters() if name in names}
-        fixed = {name: value for name, value in model.named_parameters() if name not in names}
-
-        def loss(parameters: dict[str, Tensor], tokens: Tensor, scored: Tensor, mask: Tensor) -> Tensor:
-            inputs = {"input_ids": tokens[None], "attention_mask": mask, "use_cache": False}
-            logits = functional_call(model, {**fixed, **parameters}, (), inputs).logits[0, :-1].float()
-            losses = F.cross_entropy(logits, tokens[1:], reduction="none")
-            return (losses * scored[1:]).sum() / scored[1:].sum()
-
-        try:
-            for batch in gradients.batches(examples, max_tokens=max_tokens):
-                tokens, scored = batch["input_ids"].to(device), batch["response_mask"].to(device)
-                n = tokens.shape[1]
-                mask = torch.full((n, n), torch.finfo(next(model.parameters()).dtype).min, device=device).triu(1)[
-                    None, None
-                ]
-                then(vmap(grad(loss), in_dims=(None, 0, 0, None))(wanted, tokens, scored, mask.to(fixed_dtype(model))))
-        finally:
-            model.config._attn_implementation = "sdpa"
-
-    return run
-
-
-def fixed_dtype(model: nn.Module) -> torch.dtype:
-    return next(model.parameters()).dtype
-
-
 def measure(methods: list[Method], examples: Examples, device: str, repeats: int) -> list[dict[str, Any]]:
     """Median seconds for all examples, by method; methods take turns, after one untimed run each."""
     times: dict[str, list[float]] = {method.label: [] for method in methods}
@@ -232,7 +123,7 @@ def measure(methods: list[Method], examples: Examples, device: str, repeats: int
     peak: dict[str, float] = {}
     for repeat in range(repeats + 1):
         for method in methods:
-            if method.label in failed:
+            if method.label in failed or (method.once and repeat != 1):
                 continue
             part = examples[: max(1, round(len(examples) * method.share))]
             share = sum(len(tokens) for _, tokens, _ in part) / sum(len(tokens) for _, tokens, _ in examples)
@@ -241,8 +132,10 @@ def measure(methods: list[Method], examples: Examples, device: str, repeats: int
             start = clock(device)
             try:
                 method.run(part)
-            except (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError) as error:
-                failed[method.label] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+            except Exception as error:  # whatever a peer does, the other rows are measured
+                if method.label.startswith("encore"):
+                    raise
+                failed[method.label] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
                 continue
             if repeat:
                 times[method.label].append((clock(device) - start) / share)
@@ -260,30 +153,34 @@ def measure(methods: list[Method], examples: Examples, device: str, repeats: int
 
 
 def norms_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
-    weights = [layer.module.weight for layer in find_layers(model)]
+    layers = find_layers(model)
+    weights = [layer.module.weight for layer in layers]
     names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
-    batched = options.max_tokens
-    return [
-        Method("encore norms", lambda part: gradients.norms(model, gradients.batches(part, max_tokens=batched))),
-        Method("(a) training, forward and backward", training(model, batched)),
+    most = options.max_tokens
+    rows = [
+        Method("encore norms", lambda part: gradients.norms(model, gradients.batches(part, max_tokens=most))),
+        Method("(a) training, forward and backward", training(model, most)),
         Method(
             "(b) one example at a time, autograd",
-            one_by_one(model, weights, lambda gs: [g.norm().item() for g in gs]),
-            share,
+            peers.one_by_one(model, weights, lambda found: [value.norm().item() for value in found]),
         ),
         Method(
             "(c) torch.func vmap",
-            vmapped(model, names, batched, lambda found: [value.flatten(1).norm(dim=1) for value in found.values()]),
+            peers.vmapped(model, names, most, lambda found: [value.flatten(1).norm(dim=1) for value in found.values()]),
             share,
         ),
     ]
+    if peers.installed("bergson"):
+        whole = when_run(lambda: peers.bergson(model, layers, None, most, "per_module"))
+        rows.append(Method("(d) Bergson, norms of what its hooks give", whole, share))
+    return rows
 
 
 def features_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
     layers = adapter_layers(model)
     weights = [layer.module.weight for layer in layers]
     names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
-    coordinates, dim, batched = sum(weight.numel() for weight in weights), options.dim, options.max_tokens
+    coordinates, dim, most = sum(weight.numel() for weight in weights), options.dim, options.max_tokens
     sparse, dense = gradients.Sparse(dim), gradients.Rademacher(dim)
     state = {
         layer.name: {
@@ -300,20 +197,45 @@ def features_methods(model: nn.Module, options: argparse.Namespace, share: float
         sparse.add(total, values, 0)
         return total
 
-    def ours(projector: gradients.Projector, optimizer: dict[str, Any] | None = None) -> Callable[[Examples], Any]:
-        return lambda part: gradients.features(model, gradients.batches(part, max_tokens=batched), projector, optimizer)
+    def ours(projector: gradients.Projector, optimizer: dict[str, Any] | None = None) -> Run:
+        return lambda part: gradients.features(model, gradients.batches(part, max_tokens=most), projector, optimizer)
 
+    loop = peers.one_by_one(model, weights, peers.BlockwiseDense(dim))
     rows = [
         Method("encore features, sparse", ours(sparse)),
         Method("encore features, sparse, Adam", ours(sparse, state)),
         Method("encore features, Rademacher", ours(dense), share),
-        Method("(a) LoRA training, forward and backward", training(model, batched)),
-        Method("(b) LESS loop, blockwise dense", one_by_one(model, weights, BlockwiseDense(dim)), share),
-        Method("(c) torch.func vmap, sparse", vmapped(model, names, batched, project), share),
+        Method("(a) LoRA training, forward and backward", training(model, most)),
+        Method("(b) LESS loop, blockwise dense", loop, share, once=coordinates * dim > 1 << 32),
     ]
     if coordinates * dim * 4 < options.dense_gib * 2**30:
-        rows.insert(5, Method("(b') LESS loop, dense matrix kept", one_by_one(model, weights, KeptDense(dim)), share))
+        kept = peers.KeptDense(dim)
+        rows.append(Method("(b') LESS loop, dense matrix kept", peers.one_by_one(model, weights, kept), share))
+    rows.append(Method("(c) torch.func vmap, sparse", peers.vmapped(model, names, most, project), share))
+    side = round((dim / len(layers)) ** 0.5)
+    each = f"{side} x {side} a matrix, {side * side * len(layers)} in all"
+    if peers.installed("bergson"):
+        two_sided = when_run(lambda: peers.bergson(model, layers, dim, most, "per_module"))
+        whole = when_run(lambda: peers.bergson(model, layers, dim, most, "global"))
+        rows.append(Method(f"(d) Bergson, {each}", two_sided))
+        rows.append(Method("(d) Bergson, one projection of all", whole, share))
+    if peers.installed("dattri"):
+        rows.append(Method(f"(d) dattri LoGra, {each}", when_run(lambda: peers.dattri(model, layers, dim, most))))
+    if peers.installed("trak"):
+        rows.append(Method("(d) TRAK", when_run(lambda: peers.trak(model, sorted(names), dim, most)), share))
     return rows
+
+
+def when_run(make: Callable[[], Run]) -> Run:
+    """A peer that is set up on its first, untimed run, so that one that cannot be set up is a row that failed."""
+    made: list[Run] = []
+
+    def run(part: Examples) -> Any:
+        if not made:
+            made.append(make())
+        return made[0](part)
+
+    return run
 
 
 def store_speed(rows: int, dim: int) -> dict[str, float]:
@@ -387,14 +309,17 @@ def projection_choice(model: nn.Module, examples: Examples, dim: int) -> None:
 
 def print_table(title: str, rows: list[dict[str, Any]], tokens: int, examples: int) -> None:
     print(f"\n### {title}: {examples} examples, {tokens} tokens\n")
-    print("| method | s | range | examples/s | × (a) | peak GiB |\n|---|---|---|---|---|---|")
-    baseline = next((row["seconds"] for row in rows if row["method"].startswith("(a)") and "seconds" in row), None)
+    print("| method | s | range | examples/s | × (a) | × (b) | peak GiB |\n|---|---|---|---|---|---|---|")
+    base = {
+        mark: next((row["seconds"] for row in rows if row["method"].startswith(mark) and "seconds" in row), None)
+        for mark in ("(a)", "(b)")
+    }
     for row in rows:
         if "seconds" not in row:
-            print(f"| {row['method']} | failed | {row['failed']} | | | |")
+            print(f"| {row['method']} | failed | {row['failed']} | | | | |")
             continue
         seconds, scaled = row["seconds"], "" if row["share"] == 1 else f" ({row['share']:.0%} sample)"
-        against = f"{baseline / seconds:.2f}" if baseline else ""
+        against = " | ".join(f"{other / seconds:.2f}" if other else "" for other in base.values())
         peak = f"{row['peak_gib']:.2f}" if row["peak_gib"] is not None else ""
         spread = f"{row['least']:.2f} to {row['most']:.2f}"
         print(f"| {row['method']}{scaled} | {seconds:.2f} | {spread} | {examples / seconds:.2f} | {against} | {peak} |")
@@ -405,8 +330,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["tiny"], choices=list(SHAPES))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--examples", type=int, default=48)
-    parser.add_argument("--shortest", type=int, default=32)
-    parser.add_argument("--longest", type=int, default=512)
+    parser.add_argument("--lengths", nargs="+", default=["16-256"], help="tokens, such as 8-128 16-256")
+    parser.add_argument("--skip", nargs="+", default=[], help="leave out rows whose label has one of these in it")
+    parser.add_argument("--no-features", action="store_true", help="norms only, and no store")
     parser.add_argument("--max-tokens", type=int, default=2048)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--dim", type=int, default=8192)
@@ -426,27 +352,40 @@ def main() -> None:
     )
     record: dict[str, Any] = {"processor": processor, "options": {k: str(v) for k, v in vars(options).items()}}
     for name in options.models:
-        examples = make_examples(options.examples, SHAPES[name]["vocab_size"], options.shortest, options.longest)
-        tokens = sum(len(one) for _, one, _ in examples)
-        for kind, methods in (("norms", norms_methods), ("features", features_methods)):
-            model = build(name, options.device, dtype)
-            if kind == "features":
-                model = with_adapter(model, options.rank)
-            rows = measure(methods(model, options, options.slow_share), examples, options.device, options.repeats)
-            print_table(f"{kind}, {name}", rows, tokens, len(examples))
-            record[f"{kind} {name}"] = rows
-            if kind == "features" and options.device == "cpu" and name == "tiny":
-                projection_choice(model, examples, options.dim)
+        for shortest, longest in (map(int, span.split("-")) for span in options.lengths):
+            examples = make_examples(options.examples, SHAPES[name]["vocab_size"], shortest, longest)
+            tokens = sum(len(one) for _, one, _ in examples)
+            for kind, methods in (("norms", norms_methods), ("features", features_methods)):
+                if kind == "features" and options.no_features:
+                    continue
+                model = build(name, options.device, dtype)
+                if kind == "features":
+                    model = with_adapter(model, options.rank)
+                chosen = [
+                    method
+                    for method in methods(model, options, options.slow_share)
+                    if not any(part in method.label for part in options.skip)
+                ]
+                rows = measure(chosen, examples, options.device, options.repeats)
+                title = f"{kind}, {name}, {shortest} to {longest} tokens"
+                print_table(title, rows, tokens, len(examples))
+                record[title] = rows
+                if kind == "features" and options.device == "cpu" and name == "tiny":
+                    projection_choice(model, examples, options.dim)
     print()
-    for peer in ("bergson", "dattri", "trak"):
-        installed = importlib.util.find_spec(peer) is not None
-        print(f"(d) {peer}: {'installed, but this script has no adapter for it yet' if installed else 'not installed'}")
-    record["store"] = store_speed(options.store_rows, options.dim)
-    for what, speed in record["store"].items():
-        print(f"{what}: {speed / 1e6:.0f} MB/s ({speed / record['store']['disk']:.2f} of the disk)")
+    for peer in peers.PEERS:
+        print(f"(d) {peer}: {peers.installed(peer) or peers.why_absent(peer)}")
+    if not options.no_features:
+        store_lines(record, options)
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if options.json:
         options.json.write_text(json.dumps(record, indent=1))
+
+
+def store_lines(record: dict[str, Any], options: argparse.Namespace) -> None:
+    record["store"] = store_speed(options.store_rows, options.dim)
+    for what, speed in record["store"].items():
+        print(f"{what}: {speed / 1e6:.0f} MB/s ({speed / record['store']['disk']:.2f} of the disk)")
 
 
 def cpu_name() -> str:
