@@ -1,5 +1,6 @@
 """Many episodes of text environments played by one policy in one batch."""
 
+from encore import environment_pools as pools
 from encore.rollout.collect import collect
 from encore.rollout.episodes import Episode, Sequence, StopReason, Turn, sequences
 from encore.rollout.metrics import metrics
@@ -22,5 +23,6 @@ __all__ = [
     "Turn",
     "collect",
     "metrics",
+    "pools",
     "sequences",
 ]

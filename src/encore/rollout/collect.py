@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import Any
 
 from encore.environments import TextEnv
 from encore.errors import UserError
@@ -36,6 +40,8 @@ def collect(
     At most `batch_size` episodes are alive; a finished one is replaced at once by the next environment, in order. An
     episode's draws depend on its own number of `seeds` alone (default: made from `seed` and the episode's index);
     `temperature` 0 is greedy. Environments of one game that follow one another share the work of their first prompt.
+    An environment with `start_reset` and `start_step` (see `encore.environment_pools`) steps while others do and while
+    the policy answers.
 
     `max_length` is the context in tokens: an episode whose next turn would not fit ends as `context_full`. An
     environment that raises, or gives what is no observation, ends its own episode as `environment_error`; raises
@@ -66,10 +72,9 @@ def collect(
         )
         loop.admit(rows)
         while loop.alive:
-            for response in session.poll():
-                loop.advance(response)
+            for row in chain(loop.advance(session.poll()), loop.gather()):
                 if on_turn is not None:
-                    on_turn(response.row, loop.players[response.row].episode)
+                    on_turn(row, loop.players[row].episode)
             loop.admit(rows)
     episodes = [player.episode for player in loop.players]
     failed = [(index, episode) for index, episode in enumerate(episodes) if episode.error]
@@ -94,7 +99,7 @@ class _Player:
 
 
 class _Loop:
-    """All episodes; `alive` are those that have an open request."""
+    """All episodes; `alive` are those that have an open request, or an environment that is `running` a step."""
 
     def __init__(
         self,
@@ -118,33 +123,72 @@ class _Loop:
         self.next = 0  # the first environment that has not begun
         self.alive: set[int] = set()
         self.requests: list[Request] = []
+        self.running: dict[futures.Future[Any], tuple[int, str | None]] = {}  # rows, and actions; None: a reset
 
     def admit(self, rows: int) -> None:
         """Begins episodes until `rows` are alive or none is left, and hands all open requests over."""
         while len(self.alive) < rows and self.next < len(self.players):
             row, player = self.next, self.players[self.next]
             self.next += 1
-            try:
-                player.episode.observations.append(_text(player.environment.reset()))
-            except Exception as error:  # any failure of an environment is that episode's end, not the batch's
-                _fail(player.episode, error)
-                continue
-            self._ask(row)
-            if player.episode.stop_reason is None:
-                self.alive.add(row)
+            self.alive.add(row)
+            start = getattr(player.environment, "start_reset", None)
+            if start is not None:
+                self.running[start()] = (row, None)
+            else:
+                self._begin(row, player.environment.reset)
         self.session.submit(self.requests)
         self.requests = []
 
-    def advance(self, response: Response) -> None:
-        """Takes an answer to its environment, and asks for the next one or ends the episode."""
-        player = self.players[response.row]
-        episode = player.episode
-        self._act(player, response)
+    def advance(self, responses: Sequence[Response]) -> Iterator[int]:
+        """Takes answers to their environments; gives the rows whose turn is over, the others' are running."""
+        for response in responses:
+            row, player = response.row, self.players[response.row]
+            action = self._act(player, response)
+            start = getattr(player.environment, "start_step", None)
+            if start is not None and player.episode.stop_reason is None:
+                self.running[start(action)] = (row, action)
+                continue
+            self._end_turn(row, action, partial(player.environment.step, action))
+            yield row
+
+    def gather(self) -> Iterator[int]:
+        """Takes what running environments have given, and waits for one if nothing else is to be done.
+
+        Gives the rows whose turn is over.
+        """
+        if self.running:
+            timeout = None if len(self.running) == len(self.alive) else 0
+            futures.wait(self.running, timeout, return_when=futures.FIRST_COMPLETED)
+        for future in [future for future in self.running if future.done()]:
+            row, action = self.running.pop(future)
+            if action is None:
+                self._begin(row, future.result)
+            else:
+                self._end_turn(row, action, future.result)
+                yield row
+
+    def _begin(self, row: int, reset: Callable[[], object]) -> None:
+        """Takes the first observation, and asks for the first turn or ends the episode."""
+        episode = self.players[row].episode
+        try:
+            episode.observations.append(_text(reset()))
+        except Exception as error:  # any failure of an environment is that episode's end, not the batch's
+            _fail(episode, error)
         if episode.stop_reason is None:
-            self._ask(response.row)
+            self._ask(row)
         if episode.stop_reason is not None:
-            self.alive.discard(response.row)
-            self.session.release(response.row)
+            self.alive.discard(row)
+
+    def _end_turn(self, row: int, action: str, step: Callable[[], Any]) -> None:
+        """Takes a step's result, and asks for the next turn or ends the episode."""
+        episode = self.players[row].episode
+        if episode.stop_reason is None:
+            self._step(episode, action, step)
+        if episode.stop_reason is None:
+            self._ask(row)
+        if episode.stop_reason is not None:
+            self.alive.discard(row)
+            self.session.release(row)
 
     def _ask(self, row: int) -> None:
         """Queues the request for the next turn, unless its context is full."""
@@ -168,7 +212,8 @@ class _Loop:
         episode.anchors.append(episode.observations[-1] if anchor is None else anchor)
         self.requests.append(Request(row, prompt_ids, player.seeds.getrandbits(63)))
 
-    def _act(self, player: _Player, response: Response) -> None:
+    def _act(self, player: _Player, response: Response) -> str:
+        """Writes an answer down; returns its action, the empty one if it has none."""
         episode, chat = player.episode, self.chat
         words = response.token_ids[:-1] if response.ended else response.token_ids
         action = self.prompt.action(str(chat.tokenizer.decode(words, skip_special_tokens=True)))
@@ -184,22 +229,22 @@ class _Loop:
         if self.prompt.conversation:
             player.conversation += player.context
             player.conversation += response.token_ids
-        if episode.stop_reason is not None:
-            return
-        if action is None and self.prompt.parse_error_ends:
+        if episode.stop_reason is None and action is None and self.prompt.parse_error_ends:
             episode.invalid_actions += 1
             episode.stop_reason = StopReason.PARSE_ERROR
-            return
+        return action or ""
+
+    def _step(self, episode: Episode, action: str, take: Callable[[], Any]) -> None:
         try:
-            step = player.environment.step(action or "")
+            step = take()
             observation, reward, won, done = _text(step.observation), float(step.reward), step.won, step.done
         except Exception as error:  # as above
             _fail(episode, error)
             return
-        episode.actions.append(action or "")
+        episode.actions.append(action)
         episode.rewards.append(reward)
         episode.observations.append(observation)
-        episode.invalid_actions += not admissible
+        episode.invalid_actions += not episode.turns[-1].admissible
         if won:
             episode.stop_reason = StopReason.WON
         elif done:
