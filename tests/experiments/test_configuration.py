@@ -14,6 +14,7 @@ from encore.errors import UserError
 from encore.evaluation.settings import EvaluationSettings
 from encore.policy import PolicySettings
 from encore.tasks.alfworld import AlfworldSettings
+from encore.tasks.webshop import WebshopSettings
 from experiments.prism.settings import PrismSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,7 @@ def test_every_profile_is_valid(profile, tmp_path, monkeypatch):
     configuration.build(PolicySettings, params["policy"], "policy")
     configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
     configuration.build(AlfworldSettings, params["alfworld"], "alfworld")
+    configuration.build(WebshopSettings, params["webshop"], "webshop")
     from experiments.base.pretrain import BaseSettings
 
     configuration.build(BaseSettings, params["base"], "base")
