@@ -7,8 +7,8 @@ checked as they are first read, before anything is chosen.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -122,10 +122,17 @@ class SelectionContext:
                 raise UserError(f"{name} is {found[name]!r}: it must be one of {', '.join(map(repr, allowed))}")
         return found
 
-    @cached_property
+    @property
     def random(self) -> np.random.Generator:
-        """The method's own source of chance."""
+        """A source of chance that begins anew at each access: a context chooses the same again."""
         return np.random.default_rng(self.seed)
+
+    def changed(self, **fields: Any) -> SelectionContext:
+        """The same context but for `fields`, not checked again: duplicates are looked for once."""
+        other = copy(self)
+        for name, value in fields.items():
+            setattr(other, name, value)
+        return other
 
     def of_target(self, name: str, count: int, excluded: Collection[int]) -> SelectionContext:
         """The same pool with the examples of one target only, to choose `count` from outside `excluded`."""
@@ -138,8 +145,7 @@ class SelectionContext:
                 return column[places]
             return [column[place] for place in places]
 
-        return replace(
-            self,
+        return self.changed(
             target_texts=part(self.target_texts),
             target_prompts=part(self.target_prompts),
             target_features={kind: [part(one) for one in every] for kind, every in self.target_features.items()},

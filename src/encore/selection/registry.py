@@ -72,7 +72,7 @@ class Method:
         if how not in ("pooled", "union"):
             raise UserError(f'multi_target is {how!r}: it must be "pooled" or "union"')
         own = {name: value for name, value in context.parameters.items() if name != "multi_target"}
-        single = replace(context, parameters=own)
+        single = context.changed(parameters=own)
         found = self._union(single) if how == "union" else self.plugin.select(single)
         parameters = found.parameters | {"multi_target": how}
         return replace(found, parameters=parameters, requested=context.budget, seconds=time.perf_counter() - start)
@@ -84,9 +84,8 @@ class Method:
         indices: list[int] = []
         reasons: list[dict[str, Any]] = []
         parameters: dict[str, Any] = {}
-        for target, share in zip(
-            targets, largest_remainder(context.budget, [1 / len(targets)] * len(targets)), strict=True
-        ):
+        shares = largest_remainder(context.budget, [1 / len(targets)] * len(targets))
+        for target, share in zip(targets, shares, strict=True):
             if not share or len(indices) + len(context.excluded) == context.n:
                 continue
             found = self.plugin.select(context.of_target(target, share, indices))

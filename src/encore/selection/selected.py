@@ -34,8 +34,10 @@ def budget(examples: int, fraction: float) -> int:
     """Number of examples that `fraction` of a pool stands for: int(N · fraction), as G2IS's code has it.
 
     Raises:
-        UserError: the fraction is not in (0, 1], or stands for no example at all.
+        UserError: the pool is empty; the fraction is not in (0, 1], or stands for no example at all.
     """
+    if not examples:
+        raise UserError("the pool is empty: there is nothing to choose from")
     if not 0 < fraction <= 1:
         raise UserError(f"fraction is {fraction}: it must be above 0 and at most 1")
     count = int(examples * fraction)
