@@ -213,6 +213,12 @@ def test_an_interrupt_is_no_environments_failure(scripted):
         play(scripted("go north"), [Stopped()])
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_policy_that_computes_no_numbers_is_refused(model, chat, temperature):
+    with favouring(model, 5, float("nan")), pytest.raises(UserError, match="logits are not numbers"):
+        play(TransformersPolicy(model, chat), [Room()], temperature=temperature)
+
+
 def test_a_model_whose_attention_is_its_own_is_refused(model, chat, monkeypatch):
     monkeypatch.setattr(model.config, "attn_logit_softcapping", 30.0, raising=False)
     with pytest.raises(UserError, match="LlamaForCausalLM sets attn_logit_softcapping"):

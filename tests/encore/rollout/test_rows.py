@@ -29,6 +29,7 @@ class Rooms:
     def reset(self) -> str:
         self.draws = random.Random(self.game)
         self.left = self.draws.randint(1, 6)
+        self.steps = 0
         return f"Room {self.game}. " + "There is a door. " * self.draws.randint(1, 9)
 
     @property
@@ -37,6 +38,7 @@ class Rooms:
 
     def step(self, action: str) -> Step:
         self.left -= 1
+        self.steps += 1
         words = 40 if self.talkative else self.draws.randint(0, 4)
         return Step(f"heard {len(action)}. " + "door " * words, float(self.left == 0), self.left == 0, self.left == 0)
 
@@ -48,6 +50,21 @@ def play(model, chat, environments, **settings):
         for turn in episode.turns:
             turn.logprobs = [round(value, 9) + 0.0 for value in turn.logprobs]
     return episodes
+
+
+def test_a_finished_episode_is_replaced_at_once(scripted):
+    """As long as an environment waits, as many rows are asked at a time as the batch has."""
+    policy = scripted("look")
+    asked: list[set[int]] = []
+    poll = policy.poll
+    policy.poll = lambda: (asked.append({request.row for request in policy.open}), poll())[1]
+    games = [Rooms(game) for game in range(12)]
+    rollout.collect(policy, games, max_steps=8, max_length=1500, batch_size=4)
+    begun = 0
+    for rows in asked:
+        begun = max(begun, max(rows) + 1)
+        assert len(rows) == 4 or begun == 12
+    assert sum(map(len, asked)) == sum(game.steps for game in games)
 
 
 @pytest.mark.parametrize("prompt", [None, SingleTurn(history=1)], ids=["conversation", "single turn"])
