@@ -7,6 +7,7 @@ from encore.rollout.metrics import metrics
 from encore.rollout.policy import Policy, Request, Response, Session
 from encore.rollout.prompts import ChatTurns, Prompt, SingleTurn
 from encore.rollout.transformers_policy import TransformersPolicy
+from encore.rollout.vllm_policy import VLLMPolicy
 
 __all__ = [
     "ChatTurns",
@@ -21,6 +22,7 @@ __all__ = [
     "StopReason",
     "TransformersPolicy",
     "Turn",
+    "VLLMPolicy",
     "collect",
     "metrics",
     "pools",
