@@ -1,7 +1,7 @@
 """Rollouts beside what a first script does and beside transformers' own caches, in one process, as ratios.
 
-    python benchmarks/rollout.py --repeats 3
-    python benchmarks/rollout.py --peers --games 24
+    python benchmarks/rollout.py
+    python benchmarks/rollout.py --peers
     python benchmarks/rollout.py --model smollm2 --device cuda --peers
 
 One policy plays ALFWorld games greedily: the official seen panel if $ALFWORLD_DATA is set, else generated small games.
@@ -16,8 +16,8 @@ second, all of it timed: making prompts, generating, decoding, stepping. The row
   are shared, so that a shorter row leaves masked holes. The static one is told its columns, which nobody knows before.
 - generate_batch anew, kept: transformers' continuous batching, made anew each turn, or kept, sharing beginnings.
 
-The first two are measured on --games; with --peers all of them on --games, and one by one on --few of them. Methods
-take turns in every repeat, after one untimed run on two games; tables give medians. On a CPU one clock is the process's
+The first two are measured on --games, and with --peers both caches too; the slow ones, one by one and continuous
+batching, are played on --few of the games, with Encore and generate anew beside them. Methods take turns in every repeat, after one untimed run on two games; tables give medians. On a CPU one clock is the process's
 own (all threads), which other work on the machine disturbs least, and one the wall; a GPU has the wall alone.
 
 Every row must do what Encore does, token by token. Batches round differently: where a row departs at two tokens whose
@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--games", type=int, default=140)
-    parser.add_argument("--few", type=int, default=4, help="games that are played one by one too, with --peers")
+    parser.add_argument("--few", type=int, default=10, help="games of the slow rows, with --peers")
     parser.add_argument("--steps", type=int, default=30, help="limit of an episode")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -302,14 +302,14 @@ def main() -> None:
     methods: dict[str, Method] = {ENCORE: bench.encore, ANEW: bench.anew}
     plans = [(games, methods)]
     if options.peers:
-        methods |= {
-            "growing cache": bench.growing,
-            "static cache": bench.static,
+        slow: dict[str, Method] = {
+            SINGLE: bench.one_by_one,
             "generate_batch anew": bench.batch_anew,
             "generate_batch kept": bench.batch_kept,
         }
-        plans.append((games[: options.few], {ENCORE: bench.encore, SINGLE: bench.one_by_one}))
-    for play in methods.values():
+        plans.append((games[: options.few], {**methods, **slow}))
+        methods |= {"growing cache": bench.growing, "static cache": bench.static}
+    for play in {name: play for _, chosen in plans for name, play in chosen.items()}.values():
         play(games[:2])
     results = []
     for played, chosen in plans:
