@@ -17,8 +17,9 @@ second, all of it timed: making prompts, generating, decoding, stepping. The row
 - generate_batch anew, kept: transformers' continuous batching, made anew each turn, or kept, sharing beginnings.
 
 The first two are measured on --games, and with --peers both caches too; the slow ones, one by one and continuous
-batching, are played on --few of the games, with Encore and generate anew beside them. Methods take turns in every repeat, after one untimed run on two games; tables give medians. On a CPU one clock is the process's
-own (all threads), which other work on the machine disturbs least, and one the wall; a GPU has the wall alone.
+batching, are played on --few of the games, with Encore and generate anew beside them. Methods take turns in every
+repeat, after one untimed run on two games; tables give medians. On a CPU one clock is the process's own (all threads),
+which other work on the machine disturbs least, and one the wall; a GPU has the wall alone.
 
 Every row must do what Encore does, token by token. Batches round differently: where a row departs at two tokens whose
 logits are equal to --tie, the game is counted as a tie and said; any other difference fails the run.
