@@ -18,6 +18,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ _TYPES: dict[str, tuple[torch.dtype, np.dtype[Any], str]] = {
     "int8": (torch.int8, np.dtype(np.int8), "I8"),
     "fp32": (torch.float32, np.dtype(np.float32), "F32"),
 }
-_NUMBERS_CONVERTED_AT_ONCE = 1 << 16
+_NUMBERS_CONVERTED_AT_ONCE = 1 << 18
 _NUMBERS_WRITTEN_AT_ONCE = 1 << 21
 _LARGEST_HEADER = 1 << 28
 
@@ -123,14 +124,7 @@ class Store:
         with unfinished.open("wb") as file:
             header, crc_at = self._header(number, ids)
             file.write(header)
-            crc, scales = 0, np.empty(len(ids), np.float32)
-            buffer = torch.empty(max(1, _NUMBERS_WRITTEN_AT_ONCE // self.dim), self.dim, dtype=_TYPES[self.dtype][0])
-            for start in range(0, len(ids), len(buffer)):
-                part = rows[start : start + len(buffer)].detach().float().cpu()
-                values = buffer[: len(part)]
-                scales[start : start + len(part)] = _quantise(part, values, self.dtype)
-                crc = _put(file, values.numpy(), crc)
-                _start_flushing(file)
+            crc, scales = self._put_values(file, rows)
             crc = _put(file, scales, crc)
             file.seek(crc_at)
             file.write(f"{crc:010d}".encode())
@@ -139,6 +133,25 @@ class Store:
         (self.path / "index.json").unlink(missing_ok=True)  # of fewer rows: the store is to be sealed again
         unfinished.replace(self._file(number))
         self.__dict__.pop("shards", None)
+
+    def _put_values(self, file: BinaryIO, rows: Float[Tensor, "rows dim"]) -> tuple[int, np.ndarray]:
+        """Writes the values, and returns their checksum and the scales of the rows.
+
+        Two buffers: while a thread writes one and adds it to the checksum, which needs no interpreter, the next part of
+        the rows is converted into the other.
+        """
+        at_once = max(1, _NUMBERS_WRITTEN_AT_ONCE // self.dim)
+        buffers = torch.empty(2, min(at_once, len(rows)), self.dim, dtype=_TYPES[self.dtype][0])
+        scales = np.empty(len(rows), np.float32)
+        with ThreadPoolExecutor(1) as writer:
+            written: Future[int] | None = None
+            for turn, start in enumerate(range(0, len(rows), at_once)):
+                part = rows[start : start + at_once].detach().float().cpu()
+                values = buffers[turn % 2][: len(part)]
+                scales[start : start + len(part)] = _quantise(part, values, self.dtype)
+                crc = written.result() if written else 0
+                written = writer.submit(_put, file, values.numpy(), crc)
+            return (written.result() if written else 0), scales
 
     def _header(self, number: int, ids: Sequence[str]) -> tuple[bytes, int]:
         """A safetensors header, and where in the file its checksum goes once that is known."""
@@ -328,12 +341,14 @@ def _entry(shard: Shard) -> dict[str, Any]:
 
 
 def _put(file: BinaryIO, content: np.ndarray, crc: int) -> int:
+    """Writes the content, lets the disk begin with it, and returns the checksum that includes it."""
     file.write(content.data)
+    _start_flushing(file)
     return zlib.crc32(content.data, crc)
 
 
 def _start_flushing(file: BinaryIO) -> None:
-    """Lets the disk begin with what is written so far, while more is made; without such a call, fsync does it all."""
+    """Lets the disk begin with what is written so far; without such a call, fsync does it all."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
