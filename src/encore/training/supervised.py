@@ -33,7 +33,11 @@ COUNTS = "counts.json"  # beside each checkpoint
 
 @dataclass(frozen=True)
 class SFTResult:
-    """What a fine-tuning did. `tokens` counts tokens that are no padding, `padding_share` padding in all computed."""
+    """What a fine-tuning did.
+
+    `tokens` counts tokens that are no padding, `padding_share` padding in all computed; `final_loss` is the mean of
+    the last ten steps.
+    """
 
     steps: int
     examples: int
@@ -174,8 +178,7 @@ def sft(
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
         save_total_limit=2,
-        logging_steps=10,
-        logging_first_step=True,
+        logging_steps=1,  # a mean over several steps would differ after a restart between them
         report_to=[],
         disable_tqdm=not os.isatty(2),
     )
@@ -239,9 +242,14 @@ def sft(
         tokens=counts["real"],
         response_tokens=counts["response"],
         padding_share=padding,
-        final_loss=[float(line["loss"]) for line in trainer.state.log_history if "loss" in line][-1],
+        final_loss=_final_loss(trainer.state.log_history),
     )
     return trained, result
+
+
+def _final_loss(log_history: list[dict[str, float]]) -> float:
+    losses = [float(line["loss"]) for line in log_history if "loss" in line][-10:]
+    return sum(losses) / len(losses)
 
 
 def _lora(settings: SFTSettings) -> Any:
