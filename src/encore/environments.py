@@ -32,8 +32,8 @@ class TextEnv(Protocol):
 
     `reset()` returns the first observation, which contains the task. `step(action)` never raises for any string: an
     action that the environment does not know is an ordinary step. `admissible` is sorted. An environment may also have
-    `anchor`, a text that is the same for two moments of a task if and only if its hidden state is; without one, its last
-    observation stands for the state where steps from the same state are compared.
+    `anchor`, a text that is the same for two moments of a task if and only if its hidden state is; without one, its
+    last observation stands for the state where steps from the same state are compared.
     """
 
     def reset(self) -> str: ...
