@@ -15,6 +15,7 @@ from encore.evaluation.settings import EvaluationSettings
 from encore.policy import PolicySettings
 from encore.tasks.alfworld import AlfworldSettings
 from encore.tasks.webshop import WebshopSettings
+from experiments.agents.settings import AgentSettings
 from experiments.prism.settings import PrismSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,7 @@ def test_every_profile_is_valid(profile, tmp_path, monkeypatch):
     params = load(profiles.compose(profile, output=tmp_path / "params.yaml", conf=ROOT / "conf"))
     assert params["profile"] == profile
     configuration.build(PrismSettings, params["prism"], "prism")
+    configuration.build(AgentSettings, params["agents"], "agents")
     configuration.build(PolicySettings, params["policy"], "policy")
     configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
     configuration.build(AlfworldSettings, params["alfworld"], "alfworld")
@@ -86,7 +88,7 @@ def test_a_stage_lists_code_that_exists(name, stage):
     for path in stage["deps"]:
         if path.startswith("runs/"):
             continue
-        for environment in ("alfworld",):
+        for environment in ("alfworld", "webshop"):
             assert (ROOT / path.replace("${item.environment}", environment)).exists(), path
 
 

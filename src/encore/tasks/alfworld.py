@@ -1,4 +1,7 @@
-"""ALFWorld as stages see it: generated or official games, panels `seen` and `unseen`, and their experts."""
+"""ALFWorld as stages see it: generated or official games, panels, and their experts.
+
+Panels: `seen` and `unseen` as ALFWorld has them; `dev`, training games to choose settings by.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from encore import configuration
 from encore.environments import register
 from encore.errors import UserError
 
+DEV_SEED = 777  # of generated games: theirs alone, if no other seed in params.yaml is it
 PANELS: dict[str, Literal["valid_seen", "valid_unseen"]] = {"seen": "valid_seen", "unseen": "valid_unseen"}
 
 
@@ -36,9 +40,9 @@ class AlfworldSettings:
         for name, number in [("max_steps", self.max_steps), ("demonstrations", self.demonstrations)]:
             if number < 1:
                 raise UserError(f"alfworld.{name} is {number}: it must be at least 1")
-        unknown = sorted(set(self.panels) - set(PANELS))
+        unknown = sorted(set(self.panels) - {*PANELS, "dev"})
         if unknown:
-            raise UserError(f"alfworld.panels names '{unknown[0]}': choose from {', '.join(PANELS)}")
+            raise UserError(f"alfworld.panels names '{unknown[0]}': choose from {', '.join(PANELS)}, dev")
 
 
 class AlfworldTasks:
@@ -53,6 +57,8 @@ class AlfworldTasks:
         return _sample(self._official("train"), number, seed)
 
     def panel(self, name: str, number: int) -> Sequence[Game]:
+        if name == "dev":
+            return self.demonstrations(number, DEV_SEED)
         if self.settings.games == "generated":
             return alfworld_env.generate_games(
                 number, seed=self.settings.seed, size=self.settings.size, split=PANELS[name]

@@ -80,17 +80,19 @@ def micro_batches(rows: Sequence[Row], number: int) -> list[list[Row]]:
     return [*batches, ordered]
 
 
-def tensors(rows: Sequence[Row], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+def tensors(rows: Sequence[Row], pad_id: int, device: torch.device, at_least: int = 1) -> dict[str, Tensor]:
     """The rows as TRL's loss takes them: the first token is the prompt, all others the completion, padded on the right.
 
     Returns `prompt_ids`, `prompt_mask` [rows, 1], and [rows, longest - 1]: `completion_ids`, `completion_mask` (no
-    padding), `tool_mask` (response tokens), `advantages`, `old_per_token_logps`. Of no rows it makes one that counts
-    for nothing, so that every process makes as many device steps as the others.
+    padding), `tool_mask` (response tokens), `advantages`, `old_per_token_logps`. Rows that count for nothing are added
+    up to `at_least`, so that every process makes as many device steps as the others, of as many rows.
     """
+    added = max(0, at_least - len(rows))
     longest = max(2, max(map(len, rows), default=0))
 
     def padded(values: Sequence[Sequence[float]], filling: float, dtype: torch.dtype) -> Tensor:
-        content = [[*value, *[filling] * (longest - len(value))] for value in values] or [[filling] * longest]
+        content = [[*value, *[filling] * (longest - len(value))] for value in values]
+        content += [[filling] * longest for _ in range(added)]
         return torch.tensor(content, dtype=dtype, device=device)
 
     ids: Int[Tensor, "rows positions"] = padded([row.input_ids for row in rows], pad_id, torch.long)

@@ -36,17 +36,19 @@ class AgentRLSettings:
 
     `updates` optimizer steps are made an iteration, each on its share of the tasks; more than one clips the ratio to
     the sampling policy to [1 - `clip_low`, 1 + `clip_high`]. `device_batch` bounds the sequences a device computes at
-    once. `kl` weighs the divergence from the starting policy. `invalid_penalty` is taken from an episode's return for
-    each action that was not admissible. `normalization`: `token` averages the loss over all response tokens, `episode`
-    over the tokens of an episode first. `scale_advantages` divides by the group's deviation. `skip_constant_groups`
-    leaves episodes without advantage out of the update: the same gradient for less work, if `kl` is 0.
-    `discount` and `step_weight` are GiGPO's gamma and omega. `lora_rank` 0 trains all weights.
+    once. `max_steps` ends an episode of the training earlier than the environment would: long failures cost most and
+    teach least. `kl` weighs the divergence from the starting policy. `invalid_penalty` is taken from an episode's
+    return for each action that was not admissible. `normalization`: `token` averages the loss over all response tokens,
+    `episode` over the tokens of an episode first. `scale_advantages` divides by the group's deviation.
+    `skip_constant_groups` leaves episodes without advantage out of the update: the same gradient for less work, if `kl`
+    is 0. `discount` and `step_weight` are GiGPO's gamma and omega. `lora_rank` 0 trains all weights.
     """
 
     algorithm: str = "grpo"
     iterations: int = 40
     tasks_per_iteration: int = 16
     group_size: int = 8
+    max_steps: int | None = None
     temperature: float = 1.0
     updates: int = 1
     device_batch: int = 32
@@ -84,6 +86,8 @@ class AgentRLSettings:
         ):
             if getattr(self, name) < 1:
                 raise UserError(f"rl.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UserError(f"rl.max_steps is {self.max_steps}: it must be at least 1, or null")
         if self.group_size < 2:
             raise UserError(f"rl.group_size is {self.group_size}: an advantage needs at least 2 episodes of a task")
         if self.temperature <= 0 or self.learning_rate <= 0:

@@ -210,8 +210,9 @@ class AgentTrainer(GRPOTrainer):
         total = self.accelerator.reduce(total, reduction="sum") * self.rl.updates
         kept = [row for row in chosen if row.moves] if self.rl.skip_constant_groups else chosen
         steps = []
-        for members in batches.micro_batches(kept, self.args.gradient_accumulation_steps):
-            batch = batches.tensors(members, self.chat.tokenizer.pad_token_id, self.accelerator.device)
+        dealt = batches.micro_batches(kept, self.args.gradient_accumulation_steps)
+        for members, rows_of_any in zip(dealt, self._most_rows(dealt), strict=True):
+            batch = batches.tensors(members, self.chat.tokenizer.pad_token_id, self.accelerator.device, rows_of_any)
             batch["num_items_in_batch"] = total
             if self.rl.updates == 1:  # the sampling policy is the policy: its ratio is exactly 1
                 del batch["old_per_token_logps"]
@@ -220,6 +221,11 @@ class AgentTrainer(GRPOTrainer):
             steps.append(batch)
         self.progress.count(tokens_trained=sum(map(len, kept)))
         return steps
+
+    def _most_rows(self, dealt: list[list[batches.Row]]) -> list[int]:
+        """Of each device step, the rows of the process that has most: TRL gathers one number a row for its metrics."""
+        rows = torch.tensor([max(1, len(members)) for members in dealt], device=self.accelerator.device)
+        return self.accelerator.gather(rows).view(-1, len(dealt)).amax(dim=0).tolist()
 
     @torch.no_grad()
     def _reference(self, batch: dict[str, Tensor]) -> Tensor:
