@@ -27,7 +27,7 @@ help:
 
 repro: $(VENV)/.ready-repro
 	@dvc repro $(TARGET)
-	@echo "The table: runs/prism/compare/table.txt. The page: report/index.html. The runs: make ui."
+	@echo "The tables: runs/*/compare. The page of PRISM: report/index.html. The runs: make ui."
 
 test: $(VENV)/.ready-test
 	@python -m pytest $(PYTEST_FLAGS)
