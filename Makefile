@@ -6,6 +6,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP_FLAGS ?=
 PORT ?= 5000
+# Files of tests side by side; each process computes with one thread, or they would wait for each other.
+PYTEST_FLAGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 TARGET ?= prism.compare
 BIN := $(VENV)/bin
 
@@ -30,7 +32,7 @@ repro: $(VENV)/.ready-repro
 	@echo "The tables: runs/*/compare. The page of PRISM: report/index.html. The runs: make ui."
 
 test: $(VENV)/.ready-test
-	@python -m pytest $(PYTEST_FLAGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/.ready-test
 	@ruff check . && ruff format --check . && mypy
