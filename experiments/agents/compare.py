@@ -17,7 +17,13 @@ from encore.statistics import mean_interval, paired_bootstrap
 from experiments.agents.settings import RUNS, AgentSettings, cell, group, settings
 
 PARAMS = ["profile", "tracking", "agents.environments", "agents.algorithms", "agents.seeds"]
-CURVES = ("rollout/success", "rollout/return", "rollout/invalid_share", "rl/entropy")
+CURVES = {
+    "rollout/success": "episodes won, share",
+    "rollout/return": "return, mean",
+    "rollout/invalid_share": "invalid actions, share",
+    "rollout/entropy": "entropy, nats a token",
+}
+WINDOW = 7  # iterations in the running mean
 Rows = list[dict[str, Any]]
 
 
@@ -113,17 +119,22 @@ def markdown(table: Rows) -> str:
 
 
 def curves(agents: AgentSettings, environment: str) -> Figure:
-    """A figure: the training curves of every algorithm and seed in an environment."""
+    """A figure: every seed's training in an environment, and its running mean."""
     figure = Figure(figsize=(3.2 * len(CURVES), 2.6), layout="constrained")
     axes = figure.subplots(1, len(CURVES))
     for (axis, name), algorithm in itertools.product(zip(axes, CURVES, strict=True), agents.algorithms):
         for place, seed in enumerate(agents.seeds):
             path = cell("train", environment, algorithm, seed) / "metrics.jsonl"
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            points = [(line["step"], line[name]) for line in lines if name in line]
+            steps, values = np.array([(line["step"], line[name]) for line in lines if name in line]).T
+            window = min(WINDOW, len(values))
+            smooth = np.convolve(values, np.ones(window) / window, mode="valid")
             colour = f"C{agents.algorithms.index(algorithm)}"
-            axis.plot(*zip(*points, strict=True), color=colour, alpha=0.7, label=None if place else algorithm)
-        axis.set_title(name, fontsize=9)
+            axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
+            axis.plot(
+                steps[window - 1 :], smooth, color=colour, alpha=0.9, label=None if place else f"{algorithm}, each seed"
+            )
+        axis.set_title(CURVES[name], fontsize=9)
         axis.set_xlabel("iteration", fontsize=8)
     axes[0].legend(fontsize=8)
     return figure
