@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -96,3 +97,12 @@ def test_the_card_reports_the_run(shipped):
     card = (ROOT / "base/tiny/README.md").read_text()
     assert f"{metrics['tokens']:,} tokens" in card
     assert f"{metrics['parameters']:,} parameters" in card
+
+
+def test_nobody_has_to_make_the_shipped_base_again():
+    """An edit to its stage calls for a new base, or, if it changes no result, for `dvc commit base.pretrain`."""
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]["base.pretrain"]
+    for dependency in lock["deps"]:
+        found = hashlib.md5((ROOT / dependency["path"]).read_bytes()).hexdigest()
+        assert found == dependency["md5"], f"{dependency['path']} is not what the shipped base was made with"
+    assert lock["params"]["params.yaml"]["base"] == yaml.safe_load((ROOT / "params.yaml").read_text())["base"]
