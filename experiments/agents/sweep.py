@@ -165,7 +165,7 @@ def main() -> None:
             row |= {"iterations": last["iteration"], "entropy": last["rollout/entropy"], "curves": progress.curves}
             return row | {"wall_s": run.costs.totals()["wall_s"] - began}
 
-        rows = []
+        rows: list[dict[str, Any]] = []
         model, tokenizer = models.load(policy, source=start)
         rows.append({"trial": "the start", "iterations": 0, "wall_s": 0.0, **judged(model, chat_format(tokenizer))})
         for number, changes in enumerate(sweep.trials):
