@@ -8,7 +8,8 @@ from encore.environments import load as load_tasks
 from encore.evaluation import EvaluationSettings
 from encore.policy import PolicySettings
 from experiments.agents.play import play_panels
-from experiments.agents.settings import arguments, cell, group
+from experiments.agents.settings import cell, group
+from experiments.options import arguments
 
 PARAMS = ["profile", "tracking", "policy", "evaluation", "{environment}"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +71,3 @@ def cell(stage: str, environment: str, algorithm: str, seed: int) -> Path:
 def group(profile: str, environment: str, algorithm: str) -> dict[str, str]:
     """What a parent run in MLflow stands for: one algorithm in one environment, at one scale."""
     return {"profile": profile, "environment": environment, "method": algorithm}
-
-
-def arguments(description: str | None, *names: str) -> argparse.Namespace:
-    """Parses the options of a stage: any of environment, algorithm, seed; all are required."""
-    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
-    for name in names:
-        kind: Any = configuration.seed if name == "seed" else str
-        parser.add_argument(f"--{name}", type=kind, required=True)
-    return parser.parse_args()

@@ -13,7 +13,8 @@ from encore.policy import PolicySettings
 from encore.training import SFTSettings, sft
 from encore.trajectories import tokenize, write_jsonl
 from experiments.agents.play import play_panels
-from experiments.agents.settings import RUNS, arguments, group
+from experiments.agents.settings import RUNS, group
+from experiments.options import arguments
 
 PARAMS = [
     "profile",

@@ -18,7 +18,8 @@ from encore.evaluation import EvaluationSettings, evaluate_panel
 from encore.policy import PolicySettings
 from encore.rollout import TransformersPolicy
 from encore.training.agents import AgentRLSettings, CollapseError, agent_rl
-from experiments.agents.settings import RUNS, SweepSettings, arguments, group
+from experiments.agents.settings import RUNS, SweepSettings, group
+from experiments.options import arguments
 
 PARAMS = [
     "profile",

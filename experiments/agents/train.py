@@ -13,7 +13,8 @@ from encore.chat import chat_format
 from encore.environments import load as load_tasks
 from encore.policy import PolicySettings
 from encore.training.agents import AgentRLSettings, Silent, agent_rl
-from experiments.agents.settings import RUNS, arguments, cell, group
+from experiments.agents.settings import RUNS, cell, group
+from experiments.options import arguments
 
 PARAMS = [
     "profile",

@@ -6,7 +6,8 @@ from encore import configuration, tracking
 from encore.demonstrations import demonstrate
 from encore.environments import load as load_tasks
 from encore.trajectories import write_jsonl
-from experiments.prism.settings import RUNS, arguments, settings
+from experiments.options import arguments
+from experiments.prism.settings import RUNS, settings
 
 PARAMS = [
     "profile",

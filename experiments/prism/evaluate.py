@@ -10,7 +10,8 @@ from encore.environments import load as load_tasks
 from encore.evaluation import EvaluationSettings, evaluate_panel, summarize
 from encore.policy import PolicySettings
 from encore.rollout import TransformersPolicy
-from experiments.prism.settings import arguments, cell, group
+from experiments.options import arguments
+from experiments.prism.settings import cell, group
 
 PARAMS = [
     "profile",

@@ -13,7 +13,8 @@ from encore import configuration, gradients, models, tracking
 from encore.chat import chat_format
 from encore.policy import PolicySettings
 from encore.trajectories import read_jsonl, tokenize
-from experiments.prism.settings import RUNS, ProbeSettings, arguments
+from experiments.options import arguments
+from experiments.prism.settings import RUNS, ProbeSettings
 
 PARAMS = ["profile", "tracking", "policy", "prism.probe"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from encore import arbitration, configuration
 from encore.errors import UserError
@@ -61,12 +59,3 @@ def cell(stage: str, environment: str, method: str, seed: int) -> Path:
 def group(profile: str, environment: str, method: str) -> dict[str, str]:
     """What a parent run in MLflow stands for: one method in one environment, at one scale."""
     return {"profile": profile, "environment": environment, "method": method}
-
-
-def arguments(description: str | None, *names: str) -> argparse.Namespace:
-    """Parses the options of a stage: any of environment, method, seed; all are required."""
-    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
-    for name in names:
-        kind: Any = configuration.seed if name == "seed" else str
-        parser.add_argument(f"--{name}", type=kind, required=True)
-    return parser.parse_args()

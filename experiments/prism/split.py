@@ -9,7 +9,8 @@ import numpy as np
 
 from encore import arbitration, configuration, tracking
 from encore.errors import UserError
-from experiments.prism.settings import RUNS, arguments, cell, group
+from experiments.options import arguments
+from experiments.prism.settings import RUNS, cell, group
 
 PARAMS = ["profile", "tracking", "prism.rl_fraction"]
 

@@ -10,7 +10,8 @@ from encore.chat import chat_format
 from encore.policy import PolicySettings
 from encore.training import SFTSettings
 from encore.trajectories import read_jsonl, tokenize
-from experiments.prism.settings import RUNS, arguments, cell, group
+from experiments.options import arguments
+from experiments.prism.settings import RUNS, cell, group
 
 PARAMS = ["profile", "tracking", "policy", "prism.sft"]
 
