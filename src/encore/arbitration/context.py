@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 from encore.arbitration.concentration import concentration
 from encore.errors import UserError
 
+PER_MATRIX = ("matrix_sizes",)  # columns with one row a matrix, not an example
 Column = Sequence[Any] | np.ndarray | Callable[[], Any]
 
 
@@ -23,7 +25,8 @@ class Context:
         seed: of the arm; two runs of an arm that draws at random differ by it.
         rl_fraction: share of the examples for RL.
         columns: arrays, or functions that load them on first use: `norms` [n, matrices], `losses` [n] (nats a response
-            token), `lengths` [n] (tokens), `task_types` [n] (names), and any other that an arm asks for.
+            token), `lengths` [n] (tokens), `task_types` [n] (names), `pass_rates` [n] (share of the base's episodes
+            that won), and any other that an arm asks for. `matrix_sizes` [matrices] (entries) goes with `norms`.
 
     Raises:
         UserError: `need` names a column that is not there, or that has another number of rows than `n`.
@@ -50,7 +53,7 @@ class Context:
                     f"the examples have no {name}; they have {', '.join(sorted(self._columns)) or 'no columns'}"
                 )
             values = np.asarray(column() if callable(column) else column)
-            if len(values) != self.n:
+            if name not in PER_MATRIX and len(values) != self.n:
                 raise UserError(f"{name} has {len(values)} rows for {self.n} examples: it comes from another data set")
             self._loaded[name] = values
         return self._loaded[name]
@@ -71,11 +74,32 @@ class Context:
     def task_types(self) -> np.ndarray:
         return self.need("task_types")
 
+    @property
+    def pass_rates(self) -> Float[np.ndarray, " examples"]:
+        return self.need("pass_rates")
+
+    @property
+    def matrix_sizes(self) -> Int[np.ndarray, " matrices"]:
+        """Entries of each matrix that `norms` has a column of."""
+        sizes = self.need("matrix_sizes")
+        if sizes.shape != (self.norms.shape[1],):
+            raise UserError(
+                f"matrix_sizes has shape {list(sizes.shape)} for {self.norms.shape[1]} matrices: it comes from another "
+                "probe"
+            )
+        return sizes
+
     def scores(self, metric: str = "gini") -> Float[np.ndarray, " examples"]:
         """Concentration of the examples' gradients."""
         return concentration(self.norms, metric)
 
-    @cached_property
-    def random(self) -> np.random.Generator:
-        """The arm's own source of chance."""
-        return np.random.default_rng(self.seed)
+    def with_fraction(self, rl_fraction: float) -> Context:
+        """The same examples, with another share for RL."""
+        other = copy.copy(self)  # what is loaded stays loaded for both
+        other.rl_fraction = rl_fraction
+        return other
+
+    def generator(self, stream: str) -> np.random.Generator:
+        """A source of chance, new at each call: the same numbers for the same seed and name of the stream."""
+        digest = hashlib.blake2b(f"{self.seed} {stream}".encode(), digest_size=8).digest()
+        return np.random.default_rng(int.from_bytes(digest, "little"))

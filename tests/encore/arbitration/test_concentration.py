@@ -106,7 +106,7 @@ def test_does_not_import_torch():
     """The split stage is a process of a fraction of a second; torch alone would take several."""
     code = (
         "import sys, numpy, encore.arbitration as a;"
-        "a.arm('prism_low').split(a.Context(2, columns={'norms': numpy.eye(2)}));"
+        "a.arm('prism_gini').split(a.Context(2, columns={'norms': numpy.eye(2)}));"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,11 +5,8 @@ from encore.arbitration.splitting import Split
 
 
 class Arm:
-    name = "base"
     label = "Base"
-
-    def skip(self, ctx: Context) -> str | None:
-        return None
+    fixed_fraction = 0.0
 
     def split(self, ctx: Context) -> Split:
         return Split()

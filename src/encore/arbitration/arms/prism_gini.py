@@ -5,11 +5,8 @@ from encore.arbitration.splitting import Split, split
 
 
 class Arm:
-    name = "prism_low"
-    label = "PRISM (low half)"
-
-    def skip(self, ctx: Context) -> str | None:
-        return ctx.missing("norms")
+    label = "PRISM Gini"
+    needs = ("norms",)
 
     def split(self, ctx: Context) -> Split:
         return split(ctx.scores("gini"), ctx.rl_fraction)
