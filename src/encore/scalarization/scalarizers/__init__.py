@@ -1,0 +1,1 @@
+"""One scalarizer a file; see encore.scalarization.registry."""
