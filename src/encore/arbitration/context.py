@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from encore.arbitration.concentration import concentration
 from encore.errors import UserError
 
-PER_MATRIX = ("matrix_sizes",)  # columns with one row a matrix, not an example
 Column = Sequence[Any] | np.ndarray | Callable[[], Any]
 
 
@@ -26,7 +25,7 @@ class Context:
         rl_fraction: share of the examples for RL.
         columns: arrays, or functions that load them on first use: `norms` [n, matrices], `losses` [n] (nats a response
             token), `lengths` [n] (tokens), `task_types` [n] (names), `pass_rates` [n] (share of the base's episodes
-            that won), and any other that an arm asks for. `matrix_sizes` [matrices] (entries) goes with `norms`.
+            that won), and any other that an arm asks for. `matrix_sizes` [n, matrices] are entries of the matrices.
 
     Raises:
         UserError: `need` names a column that is not there, or that has another number of rows than `n`.
@@ -53,7 +52,7 @@ class Context:
                     f"the examples have no {name}; they have {', '.join(sorted(self._columns)) or 'no columns'}"
                 )
             values = np.asarray(column() if callable(column) else column)
-            if name not in PER_MATRIX and len(values) != self.n:
+            if len(values) != self.n:
                 raise UserError(f"{name} has {len(values)} rows for {self.n} examples: it comes from another data set")
             self._loaded[name] = values
         return self._loaded[name]
@@ -79,15 +78,9 @@ class Context:
         return self.need("pass_rates")
 
     @property
-    def matrix_sizes(self) -> Int[np.ndarray, " matrices"]:
-        """Entries of each matrix that `norms` has a column of."""
-        sizes = self.need("matrix_sizes")
-        if sizes.shape != (self.norms.shape[1],):
-            raise UserError(
-                f"matrix_sizes has shape {list(sizes.shape)} for {self.norms.shape[1]} matrices: it comes from another "
-                "probe"
-            )
-        return sizes
+    def matrix_sizes(self) -> Int[np.ndarray, "examples matrices"]:
+        """Entries of each matrix, the same in every row."""
+        return self.need("matrix_sizes")
 
     def scores(self, metric: str = "gini") -> Float[np.ndarray, " examples"]:
         """Concentration of the examples' gradients."""
