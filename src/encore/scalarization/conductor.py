@@ -40,7 +40,7 @@ class Conductor(nn.Module):
             )
         if not 0 < min_probability < 1 / rewards:
             raise UserError(
-                f"min_probability is {min_probability}: for {rewards} rewards it is between 0 and 1/{rewards}"
+                f"min_probability is {min_probability}: with {rewards} rewards, choose one in (0, 1/{rewards})"
             )
         if not 0 < min_temperature <= 1:
             raise UserError(f"min_temperature is {min_temperature}: it is above 0 and at most 1, where training starts")

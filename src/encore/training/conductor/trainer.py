@@ -1,0 +1,395 @@
+"""TRL's GRPOTrainer with several rewards, weighed for each response by what the policy's hidden state says.
+
+Kept from TRL: the sampler, the loss (masks, KL), accumulation, checkpoints. Replaced, private by name (tests hold them
+in place):
+
+- `_prepare_inputs`: answers come from `encore.rollout`, with a seed for each, and whole groups stay in one device batch
+  (TRL shuffles them apart).
+- `_get_per_token_logps_and_entropies`: the weights need the hidden states of the finished responses, and the advantages
+  need the weights. TRL makes one forward pass of the policy over the responses, that of the loss itself (with one
+  update for each set of rollouts it needs no earlier one for the ratio), and its `_compute_loss` reads
+  `inputs["advantages"]` only after that pass. So the advantages are put there between the two: hidden states are read
+  off the pass by a hook, then weights, scores, advantages, loss. There is no second forward pass, and h belongs to
+  exactly the policy that answered. It takes complete groups in each device batch, which is asserted.
+
+Rewards that want the policy's entropies or log-probabilities take them from the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from encore.chat import ChatFormat
+from encore.errors import UserError
+from encore.rollout.policy import Response
+from encore.scalarization import Batch, Context, Scalarizer, group_advantages, normalized, scores
+from encore.scalarization.advantages import Normalize
+from encore.training.agents.trainer import Progress
+from encore.training.conductor import responses
+from encore.training.conductor.curves import WeightHistory, reward_curves
+from encore.training.conductor.hidden import HiddenStates
+from encore.training.conductor.prompts import Prompt, columns_of
+from encore.training.conductor.reference import Reference
+from encore.training.conductor.scoring import RewardFunction, Rewards
+from encore.training.conductor.settings import MultiRewardSettings
+
+STATE = "scalarizer.pt"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A device batch of whole groups: what reward functions see, and what they gave before the forward pass."""
+
+    prompts: list[Prompt]
+    completions: list[str]
+    columns: dict[str, list[Any]]
+    lengths: list[int]
+    raw: Float[Tensor, "batch K"]
+
+
+class MultiRewardTrainer(GRPOTrainer):
+    """GRPO on one answer a prompt, with a scalarizer between rewards and advantages.
+
+    Args:
+        order: places of prompts in the order in which they are answered, `prompts_per_step` a step.
+        rewards: by name.
+        scalarizer: not started yet; `parameters` are its own.
+        normalize: as `encore.rewards.normalize`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: ChatFormat,
+        prompts: Sequence[Prompt],
+        order: Sequence[int],
+        rewards: Mapping[str, RewardFunction],
+        scalarizer: Scalarizer,
+        settings: MultiRewardSettings,
+        *,
+        parameters: Mapping[str, Any],
+        normalize: Normalize,
+        seed: int,
+        checkpoints: Path,
+        progress: Progress,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.rl, self.chat, self.prompts, self.progress = settings, chat, prompts, progress
+        self.rollout_seed, self.normalize = seed, normalize
+        self.rewards = Rewards(rewards, settings.bad_rewards)
+        self.normalization = _normalization(settings, self.rewards.names)
+        self.scalarizer = scalarizer
+        hidden_size = model.config.get_text_config().hidden_size
+        scalarizer.start(Context(self.rewards.names, hidden_size, seed, parameters, model.device))
+        self.history = WeightHistory(self.rewards.names)
+        self.reference = (
+            Reference(model, settings.reference_every, settings.reference_share, settings.temperature)
+            if settings.kl or self.rewards.with_reference
+            else None
+        )
+        super().__init__(
+            model=model,
+            reward_funcs=[_unused_reward],
+            args=_config(settings, model, seed, checkpoints),
+            train_dataset=Dataset.from_dict({"prompt": [""] * len(order), "place": list(order)}),
+            processing_class=chat.tokenizer,
+            callbacks=[_AfterStep(self), *callbacks],
+        )
+        if self.accelerator.num_processes > 1:
+            raise UserError("training on several rewards runs in one process: start it without accelerate launch")
+        self.beta = settings.kl  # after the start: TRL would load its reference from a path, ours is a copy
+        self.hidden = HiddenStates(model, settings.layer, settings.pooling) if scalarizer.needs_hidden else None
+        self.model_accepts_loss_kwargs = False
+        self._local: list[dict[str, Any]] = []
+        self._raw: list[Tensor] = []
+        self._pending: dict[str, Any] | None = None
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
+        inputs = self._prepare_inputs(inputs)  # answers and rewards, at the start of a step: their own phases
+        with self.progress.phase("update"):
+            loss = super().training_step(model, inputs, *args, **kwargs)
+        if not bool(torch.isfinite(loss)):
+            raise UserError(f"the loss is {float(loss)} in step {self.state.global_step}: lower rl.learning_rate")
+        return loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        joint = self.scalarizer.trained_with_policy()
+        if fresh and joint:
+            optimizer.add_param_group({"params": joint, "lr": self.scalarizer.learning_rate, "weight_decay": 0.0})
+        return optimizer
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        if isinstance(generation_batch, dict):  # prepared already
+            return generation_batch
+        place = self._step % self.rl.device_steps
+        if place == 0 or not self._local:
+            self._local = self._answer([int(row["place"]) for row in generation_batch])
+        return self._local[place]
+
+    def _answer(self, places: list[int]) -> list[dict[str, Any]]:
+        """Answers the step's prompts and returns its device batches."""
+        size = self.rl.group_size
+        for start in range(0, len(places), size):
+            if len(places) != self.rl.responses or len(set(places[start : start + size])) != 1:
+                raise AssertionError(f"a step's prompts come as {places}: groups of {size} are not complete")
+        prompts = [self.prompts[place] for place in places]
+        ids = [self.chat.first(prompt.text) for prompt in prompts]
+        with self.progress.phase("rollout"):
+            answers = self._sample(ids)
+        with self.progress.phase("reward"):
+            completions, columns = self._columns(prompts, answers)
+            names = [name for name in self.rewards.names if name not in self.rewards.deferred]
+            raw = self.rewards.score(names, [prompt.text for prompt in prompts], completions, columns, self._extra())
+        self._count(ids, answers)
+        # Groups of similar length together: less padding.
+        longest = [
+            max(len(ids[place]) + len(answers[place].token_ids) for place in range(start, start + size))
+            for start in range(0, len(places), size)
+        ]
+        groups = sorted(range(len(longest)), key=lambda group: longest[group])
+        dealt = [group * size + member for group in groups for member in range(size)]
+        each = len(dealt) // self.rl.device_steps
+        bad = self._unscorable(raw)
+        tokens = sum(len(answers[place].token_ids) for place in dealt if not bool(bad[place]))
+        batches = []
+        for start in range(0, len(dealt), each):
+            rows = dealt[start : start + each]
+            batch: dict[str, Any] = dict(
+                responses.tensors(
+                    [ids[row] for row in rows],
+                    [answers[row].token_ids for row in rows],
+                    self.chat.tokenizer.pad_token_id,
+                    self.accelerator.device,
+                )
+            )
+            if self.beta:
+                batch["ref_per_token_logps"] = self._reference_logprobs(batch)
+            batch["num_items_in_batch"] = torch.tensor(float(tokens), device=self.accelerator.device)
+            batch["answered"] = Answered(
+                [prompts[row] for row in rows],
+                [completions[row] for row in rows],
+                {name: [values[row] for row in rows] for name, values in columns.items()},
+                [len(answers[row].token_ids) for row in rows],
+                raw[rows],
+            )
+            batches.append(batch)
+        return batches
+
+    def _sample(self, ids: list[list[int]]) -> list[Response]:
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        try:
+            with self.accelerator.autocast():
+                return responses.answer(
+                    model,
+                    self.chat,
+                    ids,
+                    [
+                        responses.response_seed(self.rollout_seed, self.state.global_step, row)
+                        for row in range(len(ids))
+                    ],
+                    max_response_tokens=self.rl.max_response_tokens,
+                    temperature=self.rl.temperature,
+                    rows=self.rl.rollout_batch,
+                )
+        finally:
+            model.train(was_training)
+
+    def _columns(self, prompts: list[Prompt], answers: list[Response]) -> tuple[list[str], dict[str, list[Any]]]:
+        own = [answer.token_ids[:-1] if answer.ended else answer.token_ids for answer in answers]
+        completions = [self.chat.tokenizer.decode(ids, skip_special_tokens=True) for ids in own]
+        columns = {**columns_of(prompts), "completion_ids": own, "ended": [answer.ended for answer in answers]}
+        return completions, columns
+
+    def _extra(self) -> dict[str, Any]:
+        return {} if self.reference is None else {"reference": self.reference.model}
+
+    def _unscorable(self, raw: Float[Tensor, "batch K"]) -> Tensor:
+        """Responses to drop, as far as the rewards without a forward pass tell."""
+        known = [place for place, name in enumerate(self.rewards.names) if name not in self.rewards.deferred]
+        return ~torch.isfinite(raw[:, known]).all(dim=1)
+
+    def _count(self, ids: list[list[int]], answers: list[Response]) -> None:
+        generated = sum(len(answer.token_ids) for answer in answers)
+        self._metrics["train"]["rollout/response_tokens"].append(generated / len(answers))
+        self._metrics["train"]["rollout/ended_share"].append(sum(answer.ended for answer in answers) / len(answers))
+        self.progress.count(tokens_trained=generated + sum(map(len, ids)), tokens_generated=generated)
+
+    @torch.no_grad()
+    def _reference_logprobs(self, batch: dict[str, Tensor]) -> Tensor:
+        assert self.reference is not None
+        logprobs, _, _ = self._get_per_token_logps_and_entropies(
+            self.reference.model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].shape[1],
+        )
+        return logprobs
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._pending = dict(inputs)
+        try:
+            return super()._compute_loss(model, self._pending)
+        finally:
+            self._pending = None
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        given = (model, input_ids, attention_mask, logits_to_keep)
+        if self._pending is None:
+            return super()._get_per_token_logps_and_entropies(*given, *args, **kwargs)
+        hidden = None
+        if self.hidden is None:
+            result = super()._get_per_token_logps_and_entropies(*given, *args, **kwargs)
+        else:
+            with self.hidden.read(attention_mask) as found:
+                result = super()._get_per_token_logps_and_entropies(*given, *args, **kwargs)
+            if len(found) != 1 or len(found[0]) != len(input_ids):
+                raise AssertionError(f"{len(found)} forward passes over a device batch, where one was expected")
+            hidden = found[0]
+        self._pending["advantages"] = self._advantages(self._pending, hidden, result[0].detach(), result[1])
+        return result
+
+    def _advantages(
+        self, inputs: dict[str, Any], hidden: Tensor | None, logprobs: Tensor, entropies: Tensor | None
+    ) -> Float[Tensor, " batch"]:
+        """Between forward pass and loss: rewards of the pass, weights, scores, advantages."""
+        answered: Answered = inputs["answered"]
+        size = self.rl.group_size
+        raw = self._all_rewards(answered, logprobs, entropies)
+        valid = torch.isfinite(raw).all(dim=1)
+        if not bool(valid.all()):
+            # TRL's loss holds this very tensor as its mask: a dropped response is in no sum, no mean and no divergence.
+            inputs["completion_mask"][~valid] = 0
+        batch = Batch(raw, valid, [prompt.kind for prompt in answered.prompts], size, hidden)
+        weighing = self.scalarizer.weigh(batch)
+        device = logprobs.device
+        values = normalized(raw, valid, size, self.normalization, self.normalize).to(device)
+        advantages = group_advantages(
+            scores(values, weighing.weights.to(device)), valid.to(device), size, self.rl.scale_advantages
+        )
+        self.scalarizer.observe(batch, weighing, advantages)
+        self.history.add(batch.kinds, weighing.reading)
+        self._raw.append(raw)
+        return advantages
+
+    def _all_rewards(self, answered: Answered, logprobs: Tensor, entropies: Tensor | None) -> Float[Tensor, "batch K"]:
+        if not self.rewards.deferred:
+            return answered.raw
+        assert entropies is not None  # TRL's loss asks for them
+        of_rows = {
+            name: [row[:length] for row, length in zip(values.detach().float().cpu(), answered.lengths, strict=True)]
+            for name, values in (("log_probs", logprobs), ("entropies", entropies))
+        }
+        found = self.rewards.score(
+            self.rewards.deferred,
+            [prompt.text for prompt in answered.prompts],
+            answered.completions,
+            answered.columns,
+            {**self._extra(), **of_rows},
+        )
+        late = torch.tensor([name in self.rewards.deferred for name in self.rewards.names])
+        return torch.where(late, found, answered.raw)
+
+    def after_step(self) -> None:
+        """The scalarizer's own update, the reference, and the step's curves."""
+        step = self.state.global_step
+        curves = {f"conductor/{name}": value for name, value in self.scalarizer.step().items()}
+        if self.reference is not None:
+            self.reference.follow(self.accelerator.unwrap_model(self.model), step)
+        curves |= self.history.finish(step) | reward_curves(self.rewards.names, self._raw, self.rl.group_size)
+        self._raw = []
+        for name, value in curves.items():
+            self._metrics["train"][name].append(value)
+        if curves["rollout/dropped_share"] == 1:
+            raise UserError(f"all responses of step {step} were dropped: no reward function gives numbers")
+
+    def save(self, folder: Path) -> None:
+        """Adds to a checkpoint what TRL does not know of."""
+        state = {"scalarizer": self.scalarizer.state(), "history": self.history.lines}
+        torch.save(state, folder / STATE)
+        if self.reference is not None:
+            self.reference.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Takes back what `save` added. Raises UserError for a checkpoint without it."""
+        if not (folder / STATE).exists():
+            raise UserError(f"{folder} has no {STATE}, so it is no checkpoint of this kind of training: delete it")
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        self.scalarizer.restore(state["scalarizer"])
+        self.history.lines = state["history"]
+        if self.reference is not None:
+            self.reference.restore(folder)
+
+
+class _AfterStep(TrainerCallback):
+    """Calls the trainer back at the end of a step, and before others hear that a checkpoint is complete."""
+
+    def __init__(self, trainer: MultiRewardTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.after_step()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _normalization(settings: MultiRewardSettings, names: Sequence[str]) -> list[str]:
+    unknown = sorted(set(settings.normalization_by_reward) - set(names))
+    if unknown:
+        raise UserError(f"rl.normalization_by_reward names {unknown[0]!r}: the rewards are {', '.join(names)}")
+    return [settings.normalization_by_reward.get(name, settings.reward_normalization) for name in names]
+
+
+def _unused_reward(**_: Any) -> list[float | None]:
+    """TRL wants a reward function; ours are called with more than it gives."""
+    raise AssertionError("TRL asked for rewards of completions: _prepare_inputs no longer replaces its generation")
+
+
+def _config(settings: MultiRewardSettings, model: PreTrainedModel, seed: int, checkpoints: Path) -> GRPOConfig:
+    on_gpu = model.device.type == "cuda"
+    return GRPOConfig(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=settings.responses // settings.device_steps,
+        gradient_accumulation_steps=settings.device_steps,
+        steps_per_generation=settings.device_steps,
+        num_generations=settings.group_size,
+        max_steps=settings.steps,
+        temperature=settings.temperature,
+        max_completion_length=settings.max_response_tokens,
+        beta=0.0,
+        loss_type="dapo" if settings.loss_normalization == "token" else "grpo",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        seed=seed,
+        shuffle_dataset=False,  # `order` is already the order in which prompts are answered
+        remove_unused_columns=False,
+        dataloader_pin_memory=on_gpu,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
