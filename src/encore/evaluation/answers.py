@@ -28,11 +28,13 @@ class Answers:
     Attributes:
         losses: mean cross-entropy of the response tokens, in nats.
         exact: 1 where greedy decoding gives the response with its end token, else 0.
+        accuracy: share of the response tokens that are the most likely ones, given the reference before them.
         states: hidden state of the last layer at the last token, [examples, width]; empty unless asked for.
     """
 
     losses: Float[Tensor, " examples"]
     exact: Float[Tensor, " examples"]
+    accuracy: Float[Tensor, " examples"]
     states: Float[Tensor, "examples width"]
 
     @property
@@ -56,7 +58,7 @@ def score_answers(
             raise UserError(f"example {example.id} has no response token to score: leave it out")
     was_training = model.training
     model.eval()
-    losses, exact = torch.empty(len(examples)), torch.empty(len(examples))
+    losses, exact, accuracy = (torch.empty(len(examples)) for _ in range(3))
     kept: Tensor | None = None
     given = [(example.id, example.input_ids, example.response_mask) for example in examples]
     for batch in batches(given, max_tokens=max_tokens):
@@ -68,7 +70,9 @@ def score_answers(
         entropy = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         places = torch.as_tensor(batch["order"])
         losses[places] = ((entropy * scored).sum(1) / scored.sum(1)).cpu()
-        exact[places] = ((logits.argmax(-1) == labels) | ~scored).all(1).float().cpu()
+        right = logits.argmax(-1) == labels
+        exact[places] = (right | ~scored).all(1).float().cpu()
+        accuracy[places] = ((right & scored).sum(1) / scored.sum(1)).cpu()
         if states:
             rows = torch.arange(len(tokens), device=model.device)
             found = output.hidden_states[-1][rows, attended.sum(1).long() - 1].float().cpu()
@@ -78,4 +82,4 @@ def score_answers(
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         raise UserError(f"the loss of example {examples[int(bad[0])].id} is not finite: the model has diverged")
-    return Answers(losses, exact, torch.empty(len(examples), 0) if kept is None else kept)
+    return Answers(losses, exact, accuracy, torch.empty(len(examples), 0) if kept is None else kept)

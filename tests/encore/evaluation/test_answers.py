@@ -57,6 +57,8 @@ def test_losses_and_states_are_those_of_one_example_at_a_time(model):
         loss = -sum(float(log_probabilities[at - 1, example.input_ids[at]]) for at in answer) / len(answer)
         assert found.losses[place].item() == pytest.approx(loss, rel=1e-4)
         assert found.likelihood[place].item() == pytest.approx(2.718281828**-loss, rel=1e-3)
+        right = [int(log_probabilities[at - 1].argmax()) == example.input_ids[at] for at in answer]
+        assert found.accuracy[place].item() == pytest.approx(sum(right) / len(right))
         assert torch.allclose(found.states[place], output.hidden_states[-1][0, -1], atol=1e-4)
 
 

@@ -1,0 +1,185 @@
+"""Stage g2is.select: what every arm chooses from the pool, for every target, fraction and seed, with its reasons.
+
+All arms run in one process, because a choice takes less time than starting one. A method that cannot run here says
+why, and the comparison prints the reason. The files say what was chosen and why, and nothing of time, so that the same
+choice makes no training out of date; the seconds are in the table `choices`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from encore import configuration, data, selection, tracking
+from encore.data import Instruction
+from encore.selection import Selection, SelectionContext
+from experiments.g2is.gradients import stores
+from experiments.g2is.settings import MULTI_TARGET, READINGS, RUNS, Cell, G2isSettings, settings
+from experiments.g2is.warmup import checkpoints
+
+PARAMS = [
+    "profile",
+    "tracking",
+    "g2is.targets",
+    "g2is.methods",
+    "g2is.parameters",
+    "g2is.variants",
+    "g2is.fractions",
+    "g2is.curve",
+    "g2is.curve_methods",
+    "g2is.multi_target",
+    "g2is.multi_target_methods",
+    "g2is.seeds",
+]
+
+
+@tracking.stage_main
+def main() -> None:
+    g2is = settings()
+    params = configuration.read(PARAMS)
+    inputs = [RUNS / "data", RUNS / "gradients", RUNS / "warmup" / "checkpoints.json"]
+    with tracking.start(
+        out=RUNS / "select", stage="g2is.select", experiment="g2is", seed=None, params=params, inputs=inputs
+    ) as run:
+        rows = data.read_instructions(RUNS / "data" / "pool.jsonl")
+        embed = _embedder()
+        untrained = [name for name in g2is.variants if name not in g2is.methods]
+        arms = {method: g2is.cells(method) for method in [*g2is.methods, *untrained]}
+        choices = []
+        for target in [*g2is.targets, *g2is.multi_target]:
+            context = context_of(g2is.tested(target), rows, embed, several=target in MULTI_TARGET)
+            for method, cells in arms.items():
+                (run.out / method).mkdir(exist_ok=True)
+                for cell in (one for one in cells if one.target == target):
+                    with run.phase("select"):
+                        found, seconds = choose(g2is, cell, context)
+                    path = run.out / cell.selection.relative_to(RUNS / "select")
+                    path.write_text(as_text(found, rows), encoding="utf-8")
+                    choices.append(_row(cell, found, seconds))
+        run.table("choices", choices)
+        run.result(
+            {
+                f"selected/{row['target']}/{row['method']}/{row['fraction']:g}": row["count"]
+                for row in choices
+                if row["seed"] == g2is.seeds[0]
+            }
+        )
+
+
+def context_of(
+    targets: Sequence[str], rows: Sequence[Instruction], embed: Callable[..., Any] | None, *, several: bool = False
+) -> SelectionContext:
+    """Everything that a method may look at for `targets`; checked here, once for all arms."""
+    validation = [data.read_instructions(RUNS / "data" / target / "validation.jsonl") for target in targets]
+    joined = [row for part in validation for row in part]
+    answers = [np.load(RUNS / "gradients" / part / "answers.npz") for part in ("pool", *targets)]
+    kinds = {kind: stores("pool", kind) for kind in READINGS}
+    plain: Any = [stores(target, "sgd") for target in targets]
+    if several:  # target rows are few: they are joined in memory, once known to be of one kind
+        _check_one_kind([kinds[kind] for kind in kinds] + plain)
+        plain = [[np.concatenate([part[:] for part in at_checkpoint]) for at_checkpoint in zip(*plain, strict=True)]]
+    return SelectionContext(
+        pool_texts=[row.text for row in rows],
+        pool_prompts=[row.prompt for row in rows],
+        target_texts=[row.text for row in joined],
+        target_prompts=[row.prompt for row in joined],
+        subtasks=[row.subtask for row in joined],
+        targets=[name for name, part in zip(targets, validation, strict=True) for _ in part] if several else (),
+        pool_features={kind: found for kind, found in kinds.items() if found},
+        target_features={"sgd": plain[0]},
+        checkpoint_weights=[weight for _, weight in checkpoints()],
+        lengths=json.loads((RUNS / "data" / "lengths.json").read_text()),
+        losses=answers[0]["losses"],
+        pool_representations=answers[0]["states"],
+        target_representations=np.concatenate([one["states"] for one in answers[1:]]),
+        embeddings=embed,
+        fraction=1.0,  # each cell's own is put in its place
+    )
+
+
+def choose(g2is: G2isSettings, cell: Cell, context: SelectionContext) -> tuple[dict[str, Any], float]:
+    """One selection: indices in order, a reason each, open choices; or `skipped` and why. And the seconds it took."""
+    plugin = g2is.plugin(cell.method)
+    if plugin is None:
+        return {"indices": [], "reasons": [], "parameters": {}, "requested": 0}, 0.0
+    choices = dict(g2is.choices(cell.method))
+    if cell.target in MULTI_TARGET:
+        choices["multi_target"] = cell.target
+    own = context.changed(fraction=cell.fraction, seed=cell.seed, parameters=choices)
+    chosen = selection.method(plugin)
+    reason = chosen.skip(own)
+    if reason is not None:
+        return {"skipped": reason}, 0.0
+    found: Selection = chosen.select(own)
+    return {
+        "indices": [int(place) for place in found.indices],
+        "reasons": found.reasons,
+        "parameters": found.parameters,
+        "requested": found.requested,
+    }, found.seconds
+
+
+def as_text(found: dict[str, Any], rows: Sequence[Instruction]) -> str:
+    """A selection as JSON that a person can read: what was decided, then one line a pick, in order."""
+    if "skipped" in found:
+        return json.dumps(found, ensure_ascii=False) + "\n"
+    picks = []
+    for index, reason in zip(found["indices"], found["reasons"], strict=True):
+        row = rows[index]
+        pick = {"index": index, "id": row.id, "family": row.family, **reason}
+        if reason.get("reached_from") is not None:
+            pick["reached_from_id"] = rows[reason["reached_from"]].id
+        picks.append(json.dumps(pick, ensure_ascii=False))
+    head = json.dumps({"requested": found["requested"], "parameters": found["parameters"]}, ensure_ascii=False)
+    return head[:-1] + ',\n "picks": [\n  ' + ",\n  ".join(picks) + "\n ]}\n"
+
+
+def read_selection(cell: Cell) -> dict[str, Any]:
+    """What `as_text` wrote: `skipped`, or `requested`, `parameters` and `picks`."""
+    return json.loads(cell.selection.read_text(encoding="utf-8"))
+
+
+def _row(cell: Cell, found: dict[str, Any], seconds: float) -> dict[str, Any]:
+    return {
+        "method": cell.method,
+        "target": cell.target,
+        "fraction": cell.fraction,
+        "seed": cell.seed,
+        "count": len(found.get("indices", [])),
+        "requested": found.get("requested", 0),
+        "seconds": seconds,
+        "skipped": found.get("skipped", ""),
+    }
+
+
+def _check_one_kind(lists: Sequence[Sequence[Any]]) -> None:
+    from encore.selection.checks import check_same_space
+
+    check_same_space(*(store for one in lists for store in one))
+
+
+def _embedder() -> Callable[[Sequence[str]], Any] | None:
+    """One sentence-embedding model for all arms, which keeps what it has embedded; None where it is not installed."""
+    from encore.selection import embeddings
+
+    if embeddings.why_not():
+        return None
+    embed: Callable[[Sequence[str]], Any] | None = None
+    kept: dict[tuple[str, ...], Any] = {}
+
+    def cached(texts: Sequence[str]) -> Any:
+        nonlocal embed
+        key = tuple(texts)
+        if key not in kept:
+            embed = embed or embeddings.mini_lm()
+            kept[key] = embed(texts)
+        return kept[key]
+
+    return cached
+
+
+if __name__ == "__main__":
+    main()
