@@ -9,18 +9,7 @@ from encore.trajectories import write_jsonl
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, settings
 
-PARAMS = [
-    "profile",
-    "tracking",
-    "{environment}.games",
-    "{environment}.path",
-    "{environment}.size",
-    "{environment}.dialect",
-    "{environment}.expert",
-    "{environment}.demonstrations",
-    "{environment}.seed",
-    "prism.demonstration_seed",
-]
+PARAMS = ["profile", "tracking", "{environment}", "prism.demonstration_seed"]
 
 
 @tracking.stage_main
@@ -40,12 +29,10 @@ def main() -> None:
         run.tag({"environment": name})
         chosen = tasks.demonstrations(params[name]["demonstrations"], prism.demonstration_seed)
         with run.phase("demonstrate"):
-            trajectories, failed = demonstrate(
-                tasks, name, chosen, prism.demonstration_seed, str(params[name]["expert"])
-            )
+            trajectories, failed = demonstrate(tasks, name, chosen, prism.demonstration_seed, "expert")
         run.count(environment_steps=sum(len(trajectory.actions) for trajectory in trajectories))
         write_jsonl(run.out / "demos.jsonl", trajectories)
-        run.dataset(f"{name}-demonstrations", run.out / "demos.jsonl", source=f"{name}: {params[name]['games']} games")
+        run.dataset(f"{name}-demonstrations", run.out / "demos.jsonl", source=f"{name}: expert episodes")
         run.result(
             {
                 "demonstrations": len(trajectories),

@@ -7,34 +7,24 @@ import json
 from encore import configuration, models, tracking
 from encore.chat import chat_format
 from encore.environments import load as load_tasks
-from encore.evaluation import EvaluationSettings, evaluate_panel, summarize
+from encore.evaluation import EvaluationSettings
 from encore.policy import PolicySettings
-from encore.rollout import TransformersPolicy
+from experiments.agents.play import play_panels
 from experiments.options import arguments
-from experiments.prism.settings import cell, group
+from experiments.prism.settings import cell, group, settings
 
-PARAMS = [
-    "profile",
-    "tracking",
-    "policy",
-    "evaluation",
-    "{environment}.games",
-    "{environment}.path",
-    "{environment}.size",
-    "{environment}.dialect",
-    "{environment}.max_steps",
-    "{environment}.panels",
-    "{environment}.seed",
-]
+PARAMS = ["profile", "tracking", "policy", "evaluation", "{environment}", "prism.panels.{environment}"]
 
 
 @tracking.stage_main
 def main() -> None:
     options = arguments(__doc__, "environment", "method", "seed")
     name = options.environment
+    settings()  # all of the section is checked
     params = configuration.read([key.format(environment=name) for key in PARAMS])
     policy = configuration.build(PolicySettings, params["policy"], "policy")
-    settings = configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
+    evaluation = configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
+    section = {**params[name], "panels": params["prism"]["panels"][name]}
     trained = cell("train", name, options.method, options.seed)
     with tracking.start(
         out=cell("evaluate", name, options.method, options.seed),
@@ -47,37 +37,11 @@ def main() -> None:
         continues=trained,
     ) as run:
         model, tokenizer = models.load(policy, source=json.loads((trained / "policy.json").read_text())["source"])
-        player = TransformersPolicy(model, chat_format(tokenizer))
-        tasks = load_tasks(name, params[name])
-        rows = []
-        for panel, number in params[name]["panels"].items():
-            games = tasks.panel(panel, number)
-            run.dataset(
-                f"{name}-{panel}",
-                [tasks.describe(game) for game in games],
-                source=params[name]["games"],
-                context="test",
-            )
-            with run.phase("evaluate"):
-                played = evaluate_panel(
-                    player,
-                    tasks,
-                    panel,
-                    games,
-                    settings,
-                    max_steps=params[name]["max_steps"],
-                    max_length=policy.max_length,
-                    seed=options.seed,
-                )
-            run.result({panel: summarize(played)})
-            rows += played
-        generated = sum(row["tokens_generated"] for row in rows)
-        run.count(
-            tokens_generated=generated,
-            environment_steps=sum(row["steps"] for row in rows),
-            flops=tracking.flops(model.config, generated, training=False),
+        # The section with its panels, so that a panel that the environment does not know is refused before the first.
+        tasks = load_tasks(name, section)
+        play_panels(
+            run, model, chat_format(tokenizer), tasks, name, section, evaluation, policy.max_length, options.seed
         )
-        run.table("episodes", rows)
 
 
 if __name__ == "__main__":

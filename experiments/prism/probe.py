@@ -6,17 +6,27 @@ of the gradient of the mean loss over response tokens. Source: PRISM, section 2,
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 import torch
 
 from encore import configuration, gradients, models, tracking
 from encore.chat import chat_format
+from encore.gradients.layers import find_layers
 from encore.policy import PolicySettings
 from encore.trajectories import read_jsonl, tokenize
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, ProbeSettings
 
 PARAMS = ["profile", "tracking", "policy", "prism.probe"]
+
+
+def layer_of(matrix: str) -> int:
+    """Number of the block that a matrix of this name stands in, from 0; -1 for one outside all blocks."""
+    found = re.search(r"\.(\d+)\.", matrix)
+    return int(found.group(1)) if found else -1
 
 
 @tracking.stage_main
@@ -51,12 +61,15 @@ def main() -> None:
         # A backward pass without gradients of weights: forward, and backward to the activations.
         run.count(flops=2 / 3 * tracking.flops(model.config, tokens, training=True))
         norms = found.norms.to(torch.float32).numpy()
+        shapes = {layer.name: layer.shape for layer in find_layers(model)}
         np.savez(
             run.out / "probe.npz",
             norms=norms,
             losses=found.losses.numpy(),
             ids=np.array(found.ids),
             matrices=np.array(found.matrices),
+            matrix_layers=np.array([layer_of(name) for name in found.matrices]),
+            matrix_sizes=np.array([math.prod(shapes[name]) for name in found.matrices]),
             lengths=np.array([len(example) for example in examples]),
             responses=np.array([sum(example.response_mask) for example in examples]),
             turns=np.array([len(trajectory.actions) for trajectory in trajectories]),

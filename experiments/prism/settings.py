@@ -8,6 +8,7 @@ from pathlib import Path
 from encore import arbitration, configuration
 from encore.errors import UserError
 from encore.training import SFTSettings
+from encore.training.agents import AgentRLSettings
 
 RUNS = Path("runs/prism")
 
@@ -24,18 +25,59 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True)
-class PrismSettings:
-    """What is compared. `methods` are names of `encore.arbitration`; `demonstration_seed` draws the training tasks."""
+class PassRateSettings:
+    """How often the frozen base wins each training task, in `rollouts` sampled episodes of a task; 0: not asked.
 
+    `max_steps` ends an episode earlier than the environment would; `batch_size` bounds the episodes played at once.
+    """
+
+    rollouts: int = 8
+    temperature: float = 1.0
+    max_steps: int | None = None
+    max_action_tokens: int = 24
+    batch_size: int = 256
+    max_error_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.rollouts < 0:
+            raise UserError(f"prism.pass_rates.rollouts is {self.rollouts}: it must be at least 1, or 0 for none")
+        if self.temperature <= 0:
+            raise UserError(
+                f"prism.pass_rates.temperature is {self.temperature}: it must be positive, or all rollouts are the same"
+            )
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UserError(f"prism.pass_rates.max_steps is {self.max_steps}: it must be at least 1, or null")
+
+
+@dataclass(frozen=True)
+class PrismSettings:
+    """What is compared.
+
+    `methods` are names of `encore.arbitration`; a profile takes them from `method_sets`, by `full`. All arms share the
+    recipe `sft` and, by environment, `rl`, whose `iterations` are those of an arm that explores every task; others get
+    them in proportion to their share of tasks. `demonstration_seed` draws the training tasks. `panels` are the numbers
+    of evaluation tasks, by environment and panel.
+    """
+
+    full: bool = False
+    method_sets: dict[str, list[str]] = field(default_factory=dict)
     environments: list[str] = field(default_factory=lambda: ["alfworld"])
-    methods: list[str] = field(default_factory=lambda: ["base", "sft", "random", "prism_low", "prism_high"])
+    methods: list[str] = field(default_factory=lambda: ["base", "sft", "random"])
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     rl_fraction: float = 0.5
     demonstration_seed: int = 0
+    panels: dict[str, dict[str, int]] = field(default_factory=dict)
+    pass_rates: PassRateSettings = field(default_factory=PassRateSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sft: SFTSettings = field(default_factory=SFTSettings)
+    rl: dict[str, AgentRLSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("environments", "methods", "seeds"):
+            if not getattr(self, name):
+                raise UserError(f"prism.{name} is empty: name at least one")
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise UserError(f"prism.{name} names something twice: {getattr(self, name)}")
         for method in self.methods:
             arbitration.arm(method)  # raises UserError, naming the arms there are
         for seed in self.seeds:
@@ -44,6 +86,31 @@ class PrismSettings:
             raise UserError(f"prism.rl_fraction is {self.rl_fraction}: it is a share between 0 and 1")
         if self.demonstration_seed < 0:
             raise UserError(f"prism.demonstration_seed is {self.demonstration_seed}: seeds are whole numbers from 0")
+        for environment in self.environments:
+            for name in ("rl", "panels"):
+                if environment not in getattr(self, name):
+                    known = ", ".join(getattr(self, name)) or "nothing"
+                    raise UserError(
+                        f"prism.environments names '{environment}', of which prism.{name} (that has {known}) says "
+                        "nothing: correct the name, or add it there"
+                    )
+        self._check_full()
+
+    def _check_full(self) -> None:
+        """`methods` and `full` stand in one file, where an edit may change one and not the other."""
+        extra = set(self.method_sets.get("full_True", [])) - set(self.method_sets.get("full_False", []))
+        missing = [method for method in self.method_sets.get("full_True", []) if method not in self.methods]
+        if self.full and missing:
+            shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+            raise UserError(
+                f"prism.full is true, and prism.methods lacks {shown}: compose both with `encore profile use PROFILE "
+                "prism.full=true`, or set prism.full: false"
+            )
+        if not self.full and extra and extra <= set(self.methods):
+            raise UserError(
+                "prism.full is false, and prism.methods holds every arm of the full set: set prism.full: true, or "
+                "compose both with `encore profile use PROFILE`"
+            )
 
 
 def settings() -> PrismSettings:

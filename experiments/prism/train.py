@@ -1,83 +1,100 @@
-"""Stage prism.train: fine-tunes the base on the demonstrations that the split sent to SFT."""
+"""Stage prism.train: SFT on the demonstrations that the split sent to SFT, then RL on the tasks that it sent to RL."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
-from encore import configuration, tracking
-from encore.chat import chat_format
+from encore import arbitration, configuration, tracking
+from encore.environments import load as load_tasks
+from encore.errors import UserError
 from encore.policy import PolicySettings
 from encore.training import SFTSettings
-from encore.trajectories import read_jsonl, tokenize
+from encore.training.agents import AgentRLSettings
+from encore.trajectories import read_jsonl
 from experiments.options import arguments
-from experiments.prism.settings import RUNS, cell, group
+from experiments.prism.settings import RUNS, cell, group, settings
+from experiments.prism.tasks import tasks_of
 
-PARAMS = ["profile", "tracking", "policy", "prism.sft"]
+PARAMS = [
+    "profile",
+    "tracking",
+    "policy",
+    "{environment}",
+    "prism.demonstration_seed",
+    "prism.sft",
+    "prism.rl.{environment}",
+]
+
+
+def rl_settings(shared: AgentRLSettings, arm: arbitration.Arm, to_rl: int, demonstrations: int) -> AgentRLSettings:
+    """The shared recipe for one arm: its algorithm, and the iterations that its share of the tasks gives it.
+
+    Raises UserError if an iteration needs more tasks than the arm has.
+    """
+    if shared.tasks_per_iteration > to_rl:
+        raise UserError(
+            f"an iteration of RL plays {shared.tasks_per_iteration} tasks, and '{arm.name}' sends {to_rl} of "
+            f"{demonstrations} to RL: lower prism.rl.*.tasks_per_iteration, or raise the environment's demonstrations"
+        )
+    iterations = arm.iterations(shared.iterations, arbitration.Split(rl=list(range(to_rl))), demonstrations)
+    return dataclasses.replace(shared, algorithm=arm.algorithm, iterations=iterations)
 
 
 @tracking.stage_main
 def main() -> None:
     options = arguments(__doc__, "environment", "method", "seed")
-    params = configuration.read(PARAMS)
+    name, prism = options.environment, settings()
+    params = configuration.read([key.format(environment=name) for key in PARAMS])
     policy = configuration.build(PolicySettings, params["policy"], "policy")
-    settings = configuration.build(SFTSettings, params["prism"]["sft"], "prism.sft")
-    demos = RUNS / "demos" / options.environment / "demos.jsonl"
-    split = cell("split", options.environment, options.method, options.seed) / "split.json"
+    recipe = configuration.build(SFTSettings, params["prism"]["sft"], "prism.sft")
+    shared = configuration.build(AgentRLSettings, params["prism"]["rl"][name], f"prism.rl.{name}")
+    limit = params[name]["max_steps"]
+    if shared.max_steps is not None and shared.max_steps > limit:
+        raise UserError(
+            f"prism.rl.{name}.max_steps is {shared.max_steps}, more than {name}.max_steps, which is {limit}: lower "
+            "it, or set it to null"
+        )
+    arm = arbitration.arm(options.method)
+    demos = RUNS / "demos" / name / "demos.jsonl"
+    split = cell("split", name, options.method, options.seed) / "split.json"
     with tracking.start(
-        out=cell("train", options.environment, options.method, options.seed),
+        out=cell("train", name, options.method, options.seed),
         stage="prism.train",
         experiment="prism",
-        group=group(params["profile"], options.environment, options.method),
+        group=group(params["profile"], name, options.method),
         seed=options.seed,
         params=params,
         inputs=[demos, split, *policy.files()],
     ) as run:
-        chosen = set(json.loads(split.read_text())["sft"])
-        if not chosen:
+        trajectories = read_jsonl(demos)
+        routes = json.loads(split.read_text())
+        to_sft, to_rl = set(routes["sft"]), routes["rl"]
+        if to_rl:
+            rl = rl_settings(shared, arm, len(to_rl), len(trajectories))
+            tasks = load_tasks(name, params[name])
+            chosen = tasks_of(tasks, params[name]["demonstrations"], prism.demonstration_seed, to_rl)
+        if not to_sft and not to_rl:
             # The untrained base is an arm like the others; its policy is the base itself.
             (run.out / "policy.json").write_text(json.dumps({"source": policy.source}))
             run.result({"examples": 0, "steps": 0})
             return
-        import torch  # only now: an arm that trains nothing is done in a second
+        from experiments.prism import halves  # only now: an arm that trains nothing is done in a second
 
-        from encore import models
-        from encore.training import sft
-
-        torch.manual_seed(options.seed)
-        model, tokenizer = models.load(policy)
-        chat = chat_format(tokenizer)
-        trajectories = [trajectory for trajectory in read_jsonl(demos) if trajectory.id in chosen]
-        examples = [tokenize(trajectory, chat, policy.max_length) for trajectory in trajectories]
-        run.dataset(
-            f"{options.environment}-{options.method}-sft",
-            [{"id": example.id} for example in examples],
-            source=str(split),
-        )
-        with run.phase("sft"):
-            model, result = sft(
-                model,
-                tokenizer,
-                examples,
-                settings,
-                seed=options.seed,
-                checkpoints=run.checkpoints,
-                progress=run,
+        rows = [{"id": trajectory.id} for trajectory in trajectories if trajectory.id in to_sft]
+        if to_sft:
+            run.dataset(f"{name}-{options.method}-sft", rows, source=str(split))
+            imitated = [trajectory for trajectory in trajectories if trajectory.id in to_sft]
+            trained = halves.imitate(run, policy, imitated, recipe, options.seed)
+        else:
+            trained = halves.base(policy)
+        if to_rl:
+            run.dataset(f"{name}-{options.method}-rl", [tasks.describe(task) for task in chosen], source=str(split))
+            trained = halves.explore(
+                run, trained, tasks, chosen, rl, rl.max_steps or limit, policy.max_length, options.seed
             )
-        run.count(tokens_trained=result.tokens, flops=tracking.flops(model.config, result.tokens, training=True))
-        model.save_pretrained(run.out / "model")
-        tokenizer.save_pretrained(run.out / "model")
-        (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(run.final / "model")}))
-        run.result(
-            {
-                "examples": len(examples),
-                "steps": result.steps,
-                "tokens": result.tokens,
-                "response_tokens": result.response_tokens,
-                "padding_share": result.padding_share,
-                "loss": result.final_loss,
-            }
-        )
+        (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(halves.save(run, trained))}))
 
 
 if __name__ == "__main__":
