@@ -1,4 +1,4 @@
-"""Stage g2is.compare: every arm beside chance, beside LESS and beside the paper: tables, curves, a page, MLflow parents."""
+"""Stage g2is.compare: every arm beside chance, LESS and the paper, as tables, curves, a page and MLflow parents."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[page
         f"{meta.backbone} under the profile “{meta.profile}”."
     )
     caveat = (
-        f"This is not the paper's scale: the paper trained {meta.reported_backbone}. A verdict says whether a direction "
-        "shows at this scale; it neither confirms nor refutes the paper's own result."
+        f"This is not the paper's scale: the paper trained {meta.reported_backbone}. A verdict says whether a "
+        "direction shows at this scale; it neither confirms nor refutes the paper's own result."
     )
     content = {
         "format": 1,
@@ -182,10 +182,8 @@ def main() -> None:
         report, content = make(found, numbers, _meta(params, numbers, run))
         for target in g2is.targets:
             run.figure(f"data-efficiency-{target}", plots.data_efficiency(found, target))
-            figure = plots.data_efficiency(found, target)
-            report.figures.append(
-                (f"{target}: score against the share of the pool", report_plots.inline(figure, target))
-            )
+            svg = report_plots.inline(plots.data_efficiency(found, target), target)
+            report.figures.append((f"{target}: score against the share of the pool", svg))
         (run.out / "comparison.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         (run.out / "comparison.md").write_text(page.markdown(report), encoding="utf-8")
         text = page.console(report)

@@ -61,7 +61,7 @@ class Reported:
 
 
 def load(path: Path = PATH) -> Reported:
-    """Raises UserError for a row of another length than the tasks, an unknown arm, or a mean ratio that does not fit."""
+    """Raises UserError for a row of another length than the tasks, an unknown arm, or a mean ratio that is wrong."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     tables = {}
     for table in content["tables"]:

@@ -284,7 +284,7 @@ def costs(found: Collected, prepared: Preparation, chosen: list[dict[str, Any]])
     lead = f"At {share(fraction)}, means over targets and seeds; in all: what one target and seed would take alone."
     notes = [
         "Gradients: one reading of Adam at as many checkpoints as the arm reads, with the target's own. Selection: the "
-        "slowest choice, which includes embedding the pool where sentences are embedded. Energy is codecarbon's estimate.",
+        "slowest choice, with embedding the pool where sentences are embedded. Energy: codecarbon's estimate.",
     ]
     return Table("costs", "Cost beside score", columns, [Group("", rows)], lead=lead, notes=notes)
 
@@ -337,9 +337,7 @@ def choices_table(found: Collected, sets: dict[tuple[str, str, float], list[dict
         Column("shared with G2IS, %"),
         Column("walk", numeric=False),
     ]
-    lead = (
-        "Shared: intersection over union with the default G2IS. Arms that are not in the results were not trained on."
-    )
+    lead = "Shared: intersection over union with the default G2IS. Arms without results were only selected."
     return Table("choices", "What was chosen", columns, groups, lead=lead)
 
 
