@@ -9,6 +9,8 @@ PORT ?= 5000
 # Files of tests side by side; each process computes with one thread, or they would wait for each other.
 PYTEST_FLAGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 TARGET ?= prism.compare
+# PRISM's environments side by side; 0: as many as there are, where the cores allow it and the policy is on none but them.
+JOBS ?= 0
 BIN := $(VENV)/bin
 
 export HF_HUB_OFFLINE ?= 1
@@ -28,7 +30,7 @@ help:
 	@echo "make clean              remove what was computed; make distclean removes the environment too"
 
 repro: $(VENV)/.ready-repro
-	@dvc repro $(TARGET)
+	@python -m experiments.repro --jobs $(JOBS) $(TARGET)
 	@echo "The tables: runs/*/compare. The page of PRISM: report/index.html. The runs: make ui."
 
 test: $(VENV)/.ready-test

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from encore.environments import Tasks
 from encore.policy import PolicySettings
 from encore.training import SFTSettings, sft
 from encore.training.agents import AgentRLSettings, agent_rl
-from encore.trajectories import Trajectory, tokenize
+from encore.trajectories import Example, Trajectory, tokenize
 
 START = "start"
 
@@ -112,16 +112,27 @@ def explore(
     tasks: Tasks,
     chosen: Sequence[Any],
     settings: AgentRLSettings,
+    *,
     max_steps: int,
     max_length: int,
     seed: int,
+    demonstration: Callable[[Any], Trajectory] | None = None,
 ) -> Loaded:
-    """`start` after RL on episodes of the tasks `chosen`, an episode of at most `max_steps` actions."""
+    """`start` after RL on episodes of the tasks `chosen`, an episode of at most `max_steps` actions.
+
+    `demonstration` gives the expert's episode of a task to HPT, which imitates in its RL; other algorithms do without.
+    """
     half = Half(run, "rl")
+    chat = chat_format(start.tokenizer)
+
+    def example(task: Any) -> Example:
+        assert demonstration is not None
+        return tokenize(demonstration(task), chat, max_length)
+
     torch.manual_seed(seed)
     trained, result = agent_rl(
         start.model,
-        chat_format(start.tokenizer),
+        chat,
         chosen,
         tasks.environment,
         settings,
@@ -130,6 +141,7 @@ def explore(
         seed=seed,
         checkpoints=half.checkpoints,
         progress=half,
+        demonstration=None if demonstration is None else example,
     )
     run.result({"rl": {"tasks": len(chosen), **dataclasses.asdict(result)}})
     return Loaded(trained, start.tokenizer)

@@ -31,7 +31,8 @@ PARAMS = [
 def rl_settings(shared: AgentRLSettings, arm: arbitration.Arm, to_rl: int, demonstrations: int) -> AgentRLSettings:
     """The shared recipe for one arm: its algorithm, and the iterations that its share of the tasks gives it.
 
-    Raises UserError if an iteration needs more tasks than the arm has.
+    HPT is without KL and without division by the group's deviation. Raises UserError if an iteration needs more tasks
+    than the arm has.
     """
     if shared.tasks_per_iteration > to_rl:
         raise UserError(
@@ -39,7 +40,10 @@ def rl_settings(shared: AgentRLSettings, arm: arbitration.Arm, to_rl: int, demon
             f"{demonstrations} to RL: lower prism.rl.*.tasks_per_iteration, or raise the environment's demonstrations"
         )
     iterations = arm.iterations(shared.iterations, arbitration.Split(rl=list(range(to_rl))), demonstrations)
-    return dataclasses.replace(shared, algorithm=arm.algorithm, iterations=iterations)
+    own = dataclasses.replace(shared, algorithm=arm.algorithm, iterations=iterations)
+    if arm.algorithm == "hpt":  # as published (see encore.training.agents.hpt)
+        own = dataclasses.replace(own, kl=0.0, scale_advantages=False)
+    return own
 
 
 @tracking.stage_main
@@ -91,8 +95,17 @@ def main() -> None:
             trained = halves.base(policy)
         if to_rl:
             run.dataset(f"{name}-{options.method}-rl", [tasks.describe(task) for task in chosen], source=str(split))
+            shown = {trajectory.id: trajectory for trajectory in trajectories}
             trained = halves.explore(
-                run, trained, tasks, chosen, rl, rl.max_steps or limit, policy.max_length, options.seed
+                run,
+                trained,
+                tasks,
+                chosen,
+                rl,
+                max_steps=rl.max_steps or limit,
+                max_length=policy.max_length,
+                seed=options.seed,
+                demonstration=(lambda task: shown[tasks.describe(task)["id"]]) if arm.algorithm == "hpt" else None,
             )
         (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(halves.save(run, trained))}))
 

@@ -1,0 +1,163 @@
+"""`make repro`: as `dvc repro prism.compare`, with the environments side by side, each with its share of the cores.
+
+A tiny model gains little from a second thread, and one environment needs nothing of another until the comparison. DVC
+gives its lock free while a command runs, so that several `dvc repro` of different stages may run at once
+(https://dvc.org/doc/command-reference/repro). In the end `dvc repro prism.compare` looks at everything once more: what
+it finds up to date is up to date, however it was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from encore import configuration, tracking
+from encore.errors import UserError
+from experiments.prism.settings import PrismSettings, settings
+
+TARGET = "prism.compare"
+COLLISIONS = (  # of DVC's lock, of DVC's locks of files, of Encore's lock of a run
+    "Unable to acquire lock",
+    "is busy, it is being blocked by",
+    "is already running in another process",
+)
+WAIT_S, MOST_WAITS = 5.0, 360
+SKIPPED = "didn't change, skipping"
+GRACE_S = 30.0  # for a stage that was told to end
+
+
+def chain(prism: PrismSettings, environment: str) -> list[str]:
+    """The stages of one environment, each after what it needs."""
+    stages = [f"prism.{stage}@{environment}" for stage in ("demos", "probe", "pass_rates")]
+    for seed in prism.seeds:
+        for method in prism.methods:
+            stages += [f"prism.{stage}@{environment}-{method}-{seed}" for stage in ("split", "train", "evaluate")]
+    return stages
+
+
+@dataclass
+class Repro:
+    """One `dvc repro`, run again while another process is in its way; its lines are printed behind `name`."""
+
+    name: str
+    arguments: Sequence[str]
+    threads: int
+    process: subprocess.Popen[str] | None = None
+    status: int | None = None
+    stopped: bool = False
+    skipped: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until it is done (`status` 0), failed, or stopped."""
+        for _ in range(MOST_WAITS):
+            if self.stopped:
+                return
+            status = self._once()
+            if status == 0 or self.stopped or not any(text in line for line in self.lines for text in COLLISIONS):
+                self.status = status
+                return
+            self._print(f"another process is in the way; next try in {WAIT_S:g} s")
+            time.sleep(WAIT_S)
+        self.status = 1
+
+    def stop(self, number: int) -> None:
+        """Sends the signal `number` to DVC and the stage it runs."""
+        self.stopped = True
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+    def _once(self) -> int:
+        self.lines = []
+        self.process = subprocess.Popen(
+            ["dvc", "repro", "--wait-for-lock", *self.arguments],
+            env={"OMP_NUM_THREADS": str(self.threads), **os.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a process group, which ends as a whole
+            preexec_fn=_end_with_parent,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if SKIPPED in line:
+                self.skipped += 1
+            elif line.strip():
+                self._print(line.rstrip())
+        return self.process.wait()
+
+    def _print(self, line: str) -> None:
+        print(f"{self.name:<9}| {line}" if self.name else line, flush=True)
+
+
+def _end_with_parent() -> None:
+    """On Linux, in a child: SIGTERM if the parent is killed, so that no pipeline goes on unseen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def side_by_side(repros: Sequence[Repro]) -> None:
+    """Runs all; the first that fails ends the others. Raises UserError with what failed."""
+    threads = [threading.Thread(target=repro.run, daemon=True) for repro in repros]
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not any(repro.status for repro in repros):
+            time.sleep(0.1)
+    finally:
+        # An interrupt ends all, as a failure does. A stage that is told to end keeps what it committed.
+        running = [repro for repro, thread in zip(repros, threads, strict=True) if thread.is_alive()]
+        for number in (signal.SIGINT, signal.SIGKILL):
+            for repro in running:
+                repro.stop(number)
+            deadline = time.monotonic() + GRACE_S
+            while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+                time.sleep(0.1)
+    failed = [repro for repro in repros if repro.status]
+    if failed:
+        raise UserError(f"`dvc repro` failed{f' for {failed[0].name}' if failed[0].name else ''}: see its lines above")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@tracking.stage_main
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("targets", nargs="*", default=[TARGET], help=f"stages (default {TARGET})")
+    parser.add_argument("--jobs", type=int, default=0, help="environments side by side (default: as the cores allow)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _terminated)
+    available = cores()
+    if options.targets == [TARGET]:
+        prism = settings()  # a mistake in params.yaml is told before anything runs
+        device = configuration.read(["policy"])["policy"]["device"]
+        jobs = options.jobs or (min(len(prism.environments), available) if device == "cpu" else 1)
+        if jobs >= len(prism.environments) > 1:
+            side_by_side([Repro("base", ["base.pretrain"], available)])
+            threads = max(1, available // len(prism.environments))
+            side_by_side([Repro(name, ["--single-item", *chain(prism, name)], threads) for name in prism.environments])
+    last = Repro("", options.targets, available)
+    side_by_side([last])
+    if last.skipped:
+        print(f"{last.skipped} stages were up to date")
+
+
+if __name__ == "__main__":
+    main()
