@@ -100,7 +100,7 @@ def _arm(setting: str, target: str, method: str, fraction: float, cells: Sequenc
         raise UserError(f"{cells[0].out.parent}: seeds were tested on different examples: run g2is.train again")
     scores = {}
     for metric in METRICS:
-        values = np.array([[row[metric] for row in rows] for rows in runs], float)
+        values = np.array([[row[metric] for row in rows if metric in row] for rows in runs], float)
         scores[metric] = -values if metric in SMALLER_IS_BETTER else values
     facts = [_facts(cell.out) for cell in cells]
     means = {name: float(np.mean([one[name] for one in facts])) for name in facts[0]}

@@ -14,6 +14,7 @@ from encore.training import SFTSettings
 
 RUNS = Path("runs/g2is")
 BASE = "base"  # the untrained model, an arm like the others
+EVALUATORS = ("own", "lm_eval", "lm_eval_tasks")
 READINGS = ("less_code", "paper")
 MULTI_TARGET = ("pooled", "union")  # one model for all targets, see `encore.selection.registry.Method.select`
 
@@ -55,6 +56,30 @@ class GradientSettings:
 
 
 @dataclass(frozen=True)
+class EvaluateSettings:
+    """How a model is tested. Loss and accuracy always come from `encore.evaluation.answers`.
+
+    Attributes:
+        by: where exact match comes from. own: greedy decoding of the whole reference (short answers); lm_eval:
+            lm-evaluation-harness on the same rows; lm_eval_tasks: its own tasks where it has them, which need the hub.
+        max_tokens: of a batch; bounds memory, not the result.
+        batch_size, max_new_tokens: of the harness.
+    """
+
+    by: str = "own"
+    max_tokens: int = 4096
+    batch_size: int = 8
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.by not in EVALUATORS:
+            raise UserError(f"g2is.evaluate.by is '{self.by}': choose from {', '.join(EVALUATORS)}")
+        for name in ("max_tokens", "batch_size", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"g2is.evaluate.{name} is {getattr(self, name)}: it must be at least 1")
+
+
+@dataclass(frozen=True)
 class Variant:
     """A method with other open choices than its defaults, under a name of its own."""
 
@@ -77,7 +102,6 @@ class G2isSettings:
         multi_target: settings in which one model serves all targets, tested on each: `pooled` (all validation rows are
             one set) and `union` (each target chooses an equal share); for `multi_target_methods`, at the largest of
             `fractions`.
-        evaluation_tokens: tokens of a batch of the test; bounds memory, not the result.
         workers: processes that train at once, on a CPU.
         keep_models: whether trained weights stay on disk.
     """
@@ -96,7 +120,7 @@ class G2isSettings:
     warmup: WarmupSettings = field(default_factory=WarmupSettings)
     gradients: GradientSettings = field(default_factory=GradientSettings)
     sft: SFTSettings = field(default_factory=SFTSettings)
-    evaluation_tokens: int = 4096
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     workers: int = 1
     keep_models: bool = False
 

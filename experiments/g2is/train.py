@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from encore import configuration, data, models, tracking
-from encore.chat import ChatFormat
 from encore.policy import PolicySettings
 from encore.tracking.files import read_yaml
 from encore.training import SFTSettings
@@ -33,7 +33,7 @@ PARAMS = [
     "tracking",
     "policy",
     "g2is.sft",
-    "g2is.evaluation_tokens",
+    "g2is.evaluate",
     "g2is.targets",
     "g2is.fractions",
     "g2is.curve",
@@ -90,7 +90,10 @@ def _child(share: Sequence[Sequence[Cell]]) -> None:
 def _work(share: Sequence[Sequence[Cell]]) -> None:
     read = configuration.read(PARAMS)
     g2is = settings()
-    params = {**{key: read[key] for key in CELL_PARAMS}, "g2is": {"sft": read["g2is"]["sft"]}}
+    params = {
+        **{key: read[key] for key in CELL_PARAMS},
+        "g2is": {key: read["g2is"][key] for key in ("sft", "evaluate")},
+    }
     policy = configuration.build(PolicySettings, params["policy"], "policy")
     pool = data.read_instructions(RUNS / "data" / "pool.jsonl")
     for cells in share:
@@ -118,7 +121,7 @@ def _work(share: Sequence[Sequence[Cell]]) -> None:
                 chosen = [pool[pick["index"]] for pick in read_selection(one)["picks"]]
                 if trained is None:
                     trained = train(run, policy, g2is.sft, chosen, one.seed, g2is.keep_models)
-                evaluate.evaluate(run, tested, trained.model, trained.chat, policy, g2is.evaluation_tokens)
+                evaluate.evaluate(run, tested, trained.model, trained.tokenizer, g2is.evaluate, policy.max_length)
                 run.result(trained.facts | {"shared_training": trained.used > 0})
                 trained.used += 1
 
@@ -133,7 +136,7 @@ class Trained:
     """A model and what its training took; `used` counts the cells that were tested with it."""
 
     model: Any
-    chat: ChatFormat
+    tokenizer: PreTrainedTokenizerBase
     facts: dict[str, Any]
     used: int = 0
 
@@ -151,11 +154,10 @@ def train(
 
     torch.manual_seed(seed)
     model, tokenizer = models.load(policy)
-    chat = data.instruction_format(tokenizer)
     facts: dict[str, Any] = {"examples": len(chosen), "steps": 0, "tokens": 0, "train_wall_s": 0.0}
     if not chosen:
-        return Trained(model, chat, facts)
-    examples = tokenized(chosen, chat, policy.max_length)
+        return Trained(model, tokenizer, facts)
+    examples = tokenized(chosen, data.instruction_format(tokenizer), policy.max_length)
     with run.phase("sft"):
         model, result = sft(
             model,
@@ -172,7 +174,7 @@ def train(
         tokenizer.save_pretrained(run.out / "model")
     wall_s = run.costs.totals()["phases"]["sft"]["wall_s"]
     facts |= {"steps": result.steps, "tokens": result.tokens, "loss": result.final_loss, "train_wall_s": wall_s}
-    return Trained(model, chat, facts)
+    return Trained(model, tokenizer, facts)
 
 
 if __name__ == "__main__":

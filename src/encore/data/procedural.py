@@ -64,6 +64,7 @@ TARGETS = {
     "number_theory": ("count_primes", "gcd", "lcm"),
     "words": ("sentence_reordering", "spell_backward", "word_sequence_reversal"),
 }
+DOMAINS = {"logic": "reasoning", "number_theory": "maths", "words": "language"}
 _TRIES = 60  # rows drawn for one new question before a family counts as exhausted
 _STREAMS = {"evaluation": 1, "validation": 2, "pool": 3}
 _STREAM_LENGTH = 1_000_000  # reasoning-gym seeds row i with seed + i
@@ -94,7 +95,7 @@ def target(name: str, shots: int, evaluation: int, seed: int) -> Target:
     cards = [
         DataCard.of(name, role, rows, **_about(seed)) for role, rows in (("validation", shown), ("evaluation", tested))
     ]
-    return Target(name, "procedural", shown, tested, cards)
+    return Target(name, DOMAINS[name], shown, tested, cards)
 
 
 def _draw(family: str, number: int, seed: int, stream: str, taken: set[str]) -> list[Instruction]:
