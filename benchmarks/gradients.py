@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from encore import gradients
 from encore.gradients.layers import adapter_layers, find_layers
+from encore.gradients.layout import BATCHING
 from encore.gradients.store import Store
 
 _KEYS = ["vocab_size", "hidden_size", "intermediate_size"]
@@ -333,7 +334,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", default=["16-256"], help="tokens, such as 8-128 16-256")
     parser.add_argument("--skip", nargs="+", default=[], help="leave out rows whose label has one of these in it")
     parser.add_argument("--no-features", action="store_true", help="norms only, and no store")
-    parser.add_argument("--max-tokens", type=int, default=2048)
+    parser.add_argument("--max-tokens", type=int, default=None, help="of a batch, for all methods")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--dim", type=int, default=8192)
     parser.add_argument("--dense-gib", type=float, default=4.0, help="largest dense projection kept in memory")
@@ -343,6 +344,7 @@ def main() -> None:
     parser.add_argument("--store-rows", type=int, default=16384)
     parser.add_argument("--json", type=Path, help="also write all numbers here")
     options = parser.parse_args()
+    options.max_tokens = options.max_tokens or BATCHING[options.device].tokens
     torch.set_num_threads(options.threads)
     dtype = torch.float32 if options.device == "cpu" else torch.bfloat16
     processor = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()

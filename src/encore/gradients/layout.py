@@ -22,8 +22,22 @@ Batch = Mapping[str, Any]
 """`input_ids`, `attention_mask`, `response_mask`: [rows, positions]; optionally `ids` (one name an example, row by
 row), `position_ids` [rows, positions] (packed rows), `order` (place of each example in the caller's list)."""
 
-WASTE_FRACTION, WASTE_POSITIONS = 0.1, 128
-"""A batch is closed early when its padding would be more than this share of it and costlier than one more batch."""
+
+@dataclass(frozen=True)
+class Batching:
+    """What suits a kind of device, by measurement.
+
+    A batch is closed early when its padding would be more than `padding_share` of it, and costlier than one more batch,
+    which takes as long as `padding_positions`.
+    """
+
+    tokens: int
+    padding_share: float
+    padding_positions: int
+
+
+BATCHING = {"cpu": Batching(512, 0.03, 16), "cuda": Batching(8192, 0.1, 128)}
+"""On a CPU small batches keep activations in its cache and cost little more each; an accelerator wants large ones."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +69,18 @@ class Rows:
 def batches(
     examples: Iterable[tuple[str, Sequence[int] | Tensor, Sequence[int] | Sequence[bool] | Tensor]],
     *,
-    max_tokens: int = 8192,
+    max_tokens: int | None = None,
+    device: str | None = None,
 ) -> list[dict[str, Any]]:
     """Sorts `(id, input_ids, response_mask)` by length and pads neighbours together, longest batch first.
 
     Each batch holds at most `max_tokens` positions, padding included (one example longer than that is a batch of its
     own) and little of it padding, and carries `order`, by which `norms` and `features` put results back in the order of
     `examples`.
+
+    Args:
+        max_tokens: None: what suits the device.
+        device: "cpu" or "cuda", where the model will run them; None: an accelerator if there is one.
 
     Raises:
         UserError: an example whose tokens and mask differ in length, or that is empty.
@@ -75,7 +94,7 @@ def batches(
             "response_mask": rows.response,
             "order": rows.places,
         }
-        for rows in (_pad(group) for group in _by_length(read, max_tokens))
+        for rows in (_pad(group) for group in _by_length(read, max_tokens, device))
     ]
 
 
@@ -152,13 +171,18 @@ def _pad(examples: Sequence[Example]) -> _Padded:
     )
 
 
-def _by_length(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:
+def _by_length(
+    examples: Sequence[Example], max_tokens: int | None = None, device: str | None = None
+) -> Iterator[list[Example]]:
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    suited = BATCHING.get(kind, BATCHING["cuda"])
+    most = suited.tokens if max_tokens is None else max_tokens
     group: list[Example] = []
     tokens = 0
     for example in sorted(examples, key=lambda one: -len(one.tokens)):  # longest first: lack of memory shows at once
         positions = (len(group) + 1) * len((group or [example])[0].tokens)
         padding = positions - tokens - len(example.tokens)
-        if group and (positions > max_tokens or padding > max(WASTE_FRACTION * positions, WASTE_POSITIONS)):
+        if group and (positions > most or padding > max(suited.padding_share * positions, suited.padding_positions)):
             yield group
             group, tokens = [], 0
         group.append(example)

@@ -55,7 +55,7 @@ def write_features(
     *,
     shard: tuple[int, int] = (0, 1),
     rows_per_shard: int = 4096,
-    max_tokens: int = 8192,
+    max_tokens: int | None = None,
     dtype: StoreType = "fp16",
     **options: Any,
 ) -> Store:
@@ -71,7 +71,8 @@ def write_features(
     layers = adapter_layers(model)
     coordinates = sum(outputs * inputs for outputs, inputs in (layer.shape for layer in layers))
     moments = None if optimizer_state is None else read_moments(optimizer_state, model, layers)
-    checked(model, batches(examples, max_tokens=max_tokens), options.get("context_length"))
+    device = next(model.parameters()).device.type
+    checked(model, batches(examples, max_tokens=max_tokens, device=device), options.get("context_length"))
     store = Store.create(
         path,
         dim=projector.width(coordinates),
@@ -82,7 +83,7 @@ def write_features(
     )
 
     def compute(part: Sequence[RawExample]) -> Tensor:
-        given = batches(part, max_tokens=max_tokens)
+        given = batches(part, max_tokens=max_tokens, device=device)
         return features(model, given, projector, optimizer_state, adam, **options)
 
     return _write(store, examples, compute, shard, rows_per_shard)
@@ -96,17 +97,18 @@ def write_norms(
     layers: Sequence[str] | None = None,
     shard: tuple[int, int] = (0, 1),
     rows_per_shard: int = 4096,
-    max_tokens: int = 8192,
+    max_tokens: int | None = None,
     **options: Any,
 ) -> Store:
     """As `write_features`, for `gradients.norms`: float32 rows, the names of the matrices in `store.about`."""
     matrices = [layer.name for layer in find_layers(model, layers)]
-    checked(model, batches(examples, max_tokens=max_tokens), options.get("context_length"))
+    device = next(model.parameters()).device.type
+    checked(model, batches(examples, max_tokens=max_tokens, device=device), options.get("context_length"))
     about = _about(model, examples, rows_per_shard)
     store = Store.create(path, dim=len(matrices), dtype="fp32", **about, matrices=matrices)
 
     def compute(part: Sequence[RawExample]) -> Tensor:
-        return norms(model, batches(part, max_tokens=max_tokens), layers=layers, **options)
+        return norms(model, batches(part, max_tokens=max_tokens, device=device), layers=layers, **options)
 
     return _write(store, examples, compute, shard, rows_per_shard)
 
