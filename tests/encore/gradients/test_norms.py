@@ -247,3 +247,14 @@ def test_models_that_look_ahead_are_refused(kit):
 
 def test_no_examples_no_rows(kit):
     assert gradients.norms(kit.tiny_llama(), []).shape == (0, 14)
+
+
+@pytest.mark.parametrize(("device", "most", "padding"), [("cpu", 512, 0.08), ("cuda", 8192, 0.2)])
+def test_batches_suit_the_device(device, most, padding):
+    lengths = [int(length) for length in torch.logspace(4, 8, 64, base=2)]
+    examples = [(str(n), torch.ones(length, dtype=torch.long), [True] * length) for n, length in enumerate(lengths)]
+    batches = gradients.batches(examples, device=device)
+    positions = sum(batch["input_ids"].numel() for batch in batches)
+    assert max(batch["input_ids"].numel() for batch in batches) <= most
+    assert 1 - sum(lengths) / positions < padding, "computing on padding is lost time"
+    assert sorted(int(place) for batch in batches for place in batch["order"]) == list(range(64))
