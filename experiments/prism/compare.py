@@ -26,7 +26,7 @@ PARAMS = [
     "evaluation",
     "alfworld",
 ]
-SETTING = "supervised_half"
+SETTING = "full"
 PAGE = Path("report/index.html")
 HERE = Path(__file__).parent
 

@@ -2,8 +2,8 @@
 
 What an interval covers depends on what was drawn at random, so each function says which it is: `mean_interval` is
 over the values given (seeds), `wilson` over independent trials, `success_interval` and `paired_bootstrap` over
-games. scipy and numpy do the arithmetic. Random draws are one call to `numpy.random.default_rng(seed)`, so a result
-can be recomputed exactly.
+games, `nested_bootstrap` over games and training seeds. scipy and numpy do the arithmetic. Random draws come from
+`numpy.random.default_rng(seed)`, so a result can be recomputed exactly.
 """
 
 from __future__ import annotations
@@ -63,6 +63,16 @@ class McNemar:
 
     only_a: int
     only_b: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClusteredMcNemar:
+    """Pairs of runs and games that only one arm won, games on which the arms differ, the exact two-sided p-value."""
+
+    only_a: int
+    only_b: int
+    games: int
     p: float
 
 
@@ -179,7 +189,8 @@ def success_interval(
     if bernoulli == 0:
         effective = float(games)
     else:
-        effective = min(bernoulli / variance, seeds * games) if variance > 0 else float(seeds * games)
+        most = seeds * games if np.isin(x, (0, 1)).all() else math.inf
+        effective = min(bernoulli / variance, most) if variance > 0 else float(seeds * games)
     interval = _score_interval(rate, effective, quantile)
     return SuccessInterval(rate, interval.low, interval.high, effective, kind)
 
@@ -207,6 +218,67 @@ def paired_bootstrap(
     return PairedDifference(float(difference.mean()), low, high, min(1.0, 2 * min(below, above)), spread, len(x))
 
 
+def nested_bootstrap(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    pair_seeds: bool = True,
+    seed: int = 0,
+    replicates: int = 10_000,
+    level: float = 0.95,
+) -> PairedDifference:
+    """Percentile bootstrap of mean(a - b) for `a[seeds][games]` and `b[seeds][games]` on the same games.
+
+    A replicate draws games, the same for both arms, and training seeds, each with replacement; a drawn seed keeps all
+    of its drawn games, because a training run is lucky or unlucky in all of them. `pair_seeds`: row i of both arms is
+    the same seed and drawn together; False, or unequal numbers of seeds: drawn apart. With one seed on both sides this
+    is `paired_bootstrap`, to the last digit.
+
+    Two or three seeds say little of training again: their resamples have (S - 1) / S of the variance of their mean. In
+    return the replicates in which the worst seed is drawn every time (one in four of two seeds, one in 27 of three) are
+    more than the tail that the interval cuts off, so that its end reaches to about where the worst seed alone would be.
+    Raises ValueError for other games or no seeds. Source: Efron and Tibshirani (1993), chapter 8.3; Owen (2007), Ann.
+    Appl. Stat. 1(2), for the bootstrap of two crossed factors.
+    """
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if x.ndim != 2 or y.ndim != 2 or 0 in (x.size, y.size) or x.shape[1] != y.shape[1]:
+        raise ValueError(f"nested_bootstrap needs arm[seeds][games] on the same games, got {x.shape} and {y.shape}")
+    generator, games = np.random.default_rng(seed), x.shape[1]
+    drawn = generator.integers(0, games, size=(replicates, games))
+
+    def resampled(runs: Values) -> Values:
+        of_seed = np.stack([run[drawn].mean(axis=1) for run in runs], axis=1)  # replicates x seeds
+        if len(runs) == 1:
+            return np.asarray(of_seed[:, 0])
+        picked = generator.integers(0, len(runs), size=of_seed.shape)
+        return np.asarray(np.take_along_axis(of_seed, picked, axis=1).mean(axis=1))
+
+    together = pair_seeds and len(x) == len(y)
+    means = resampled(x - y) if together else resampled(x) - resampled(y)
+    low, high = _percentiles(means, level)
+    below = (int((means <= ROUNDING_SLACK).sum()) + 1) / (replicates + 1)
+    above = (int((means >= -ROUNDING_SLACK).sum()) + 1) / (replicates + 1)
+    spread = float(means.std(ddof=1)) if replicates > 1 else math.nan
+    difference = float((x.mean(axis=0) - y.mean(axis=0)).mean())
+    return PairedDifference(difference, low, high, min(1.0, 2 * min(below, above)), spread, games)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number, in the given order: the k-th smallest of m times m - k + 1, made monotone.
+
+    Rejecting those at most 0.05 keeps the chance of any false rejection at 5 %, whatever the tests' dependence. Raises
+    ValueError for values outside 0 to 1. Source: Holm (1979), Scand. J. Stat. 6(2).
+    """
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("holm needs p-values between 0 and 1")
+    order = np.argsort(p, kind="stable")
+    stepped = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    adjusted = np.empty(len(p))
+    adjusted[order] = stepped
+    return [float(value) for value in adjusted]
+
+
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
     """Exact two-sided McNemar test of two 0/1 vectors over the same games (one run each, no averages).
 
@@ -222,6 +294,36 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
         return McNemar(0, 0, 1.0)
     tail = float(scipy.stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5))
     return McNemar(only_a, only_b, min(1.0, 2 * tail))
+
+
+def mcnemar_clustered(a: ArrayLike, b: ArrayLike) -> ClusteredMcNemar:
+    """Exact two-sided McNemar test of two arms with several runs, `a[runs][games]` and `b[runs][games]`, each 0 or 1.
+
+    The unit is the game. Under the hypothesis that the arms do not differ, the outcomes of a game under all runs of one
+    arm and those under all runs of the other may be exchanged, so each game's difference in wins has either sign with
+    chance 1/2; p is the chance of a sum at least as far from zero, over all sign patterns. Runs of one game are never
+    taken for independent pairs. One run each gives `mcnemar`. It speaks of these trained policies on other games, not
+    of training again. Raises ValueError for other values or other games. Source: Fisher's randomisation test of paired
+    differences, on sums within clusters.
+    """
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if x.ndim != 2 or y.ndim != 2 or 0 in (x.size, y.size) or x.shape[1] != y.shape[1]:
+        raise ValueError(f"mcnemar_clustered needs arm[runs][games] on the same games, got {x.shape} and {y.shape}")
+    if not (np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all()):
+        raise ValueError("mcnemar_clustered needs 0/1 outcomes")
+    # Means over runs have the common denominator runs(a) x runs(b): whole numbers, and so exact chances.
+    scale = math.gcd(len(x), len(y))
+    of_games = (x.sum(0) * (len(y) // scale) - y.sum(0) * (len(x) // scale)).astype(int)
+    reach = int(np.abs(of_games).sum())
+    chances = np.zeros(2 * reach + 1)
+    chances[reach] = 1.0
+    for size in np.abs(of_games[of_games != 0]):
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2  # the ends that wrap round hold zeros
+    observed = abs(int(of_games.sum()))
+    p = float(chances[np.abs(np.arange(-reach, reach + 1)) >= observed].sum())
+    only_a = int(((x[:, None] == 1) & (y[None] == 0)).sum()) if len(x) != len(y) else int(((x == 1) & (y == 0)).sum())
+    only_b = int(((x[:, None] == 0) & (y[None] == 1)).sum()) if len(x) != len(y) else int(((x == 0) & (y == 1)).sum())
+    return ClusteredMcNemar(only_a, only_b, int((of_games != 0).sum()), min(1.0, p))
 
 
 def iqm(

@@ -60,17 +60,25 @@ def test_every_cell_of_the_tables_is_there(prism: ReportedNumbers) -> None:
 def test_what_is_not_printed_is_none_and_says_why(prism: ReportedNumbers) -> None:
     assert prism.lookup("alfworld", "inverse_gini", "seen", "success") is None
     assert prism.lookup("webshop", "base", "test", "success", backbone="Gemma") is None
+    assert prism.backbones() == ["Qwen3-8B", "Llama-3.1-8B-Instruct"]
     assert prism.lookup("alfworld", "grpo", "cost", "sft_wall_s") is None
-    assert prism.reason("inverse_gini") == "not printed in the paper"
+    assert prism.reason("inverse_gini") == "shown in Figure 3, no number"
+    assert prism.reason("prism_cv_rl30") == "shown in Figure 4, no number"
+    assert prism.reason("stratified_type") == "not printed in the paper"
 
 
-def test_a_half_is_not_given_the_number_of_its_namesake(prism: ReportedNumbers) -> None:
-    """`random` with RL has 79.69 on Seen; a random half without RL has no number."""
-    assert prism.lookup("alfworld", "random", "seen", "success", setting="supervised_half") is None
-    assert prism.lookup("alfworld", "sft", "seen", "success", setting="supervised_half").value == 45.31  # type: ignore[union-attr]
-    assert "RL phase" in prism.reason("random", "supervised_half")
+def test_a_setting_keeps_an_arm_from_the_number_of_its_namesake(tmp_path: Path) -> None:
+    """A random half without RL is not the paper's Random; its setting says which arms have a number."""
+    content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    content["settings"]["alone"] = {"text": "SFT alone.", "methods": ["sft"], "reason": "the paper adds RL"}
+    path = tmp_path / "reported.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    numbers = load(path)
+    assert numbers.lookup("alfworld", "random", "seen", "success", setting="alone") is None
+    assert numbers.lookup("alfworld", "sft", "seen", "success", setting="alone").value == 45.31  # type: ignore[union-attr]
+    assert numbers.reason("random", "alone") == "the paper adds RL"
     with pytest.raises(KeyError):
-        prism.lookup("alfworld", "sft", "seen", "success", setting="other")
+        numbers.lookup("alfworld", "sft", "seen", "success", setting="other")
 
 
 def test_rates_are_whole_counts_of_the_panel(prism: ReportedNumbers) -> None:
@@ -123,8 +131,21 @@ def test_claims_name_arms_with_numbers_or_say_that_there_are_none(prism: Reporte
         assert all(numbers) == (claim.basis == "reported"), claim
         if numbers[0] and numbers[1]:
             assert numbers[0].value > numbers[1].value, claim  # what the paper claims is what its table shows
-    halves = prism.claims_of("supervised_half", ["base", "sft", "prism_low"])
-    assert {claim.id for claim in halves} == {"half-sft-base"}
+    assert {claim.id for claim in prism.claims_of("full", ["base", "sft", "l2"])} == {"alf-sft-base", "web-sft-base"}
+
+
+def test_claims_about_time_are_what_table_3_shows(prism: ReportedNumbers) -> None:
+    assert {claim.environment for claim in prism.cost_claims} == {"alfworld", "webshop"}
+    for claim in prism.cost_claims:
+        total = prism.lookup(claim.environment, claim.a, "cost", "total_wall_s")
+        assert total is not None
+        if claim.kind == "probe_share":
+            probe = prism.lookup(claim.environment, claim.a, "cost", "probe_wall_s")
+            assert probe is not None and probe.value / total.value < claim.bound == 0.02
+            continue
+        other = prism.lookup(claim.environment, claim.b, "cost", "total_wall_s")
+        assert (other is None) == (claim.source == "not printed")
+        assert other is None or total.value < other.value
 
 
 def test_durations() -> None:
@@ -161,6 +182,10 @@ def change(path: list[Any], value: Any) -> Callable[[dict], None]:
         (change(["claims", 0, "basis"], "hope"), "has basis 'hope'"),
         (change(["claims", 0, "setting"], "half"), "not under settings"),
         (change(["claims", 0, "b"], "who"), "not under methods"),
+        (change(["cost_claims", 0, "kind"], "cheaper"), "has kind 'cheaper'"),
+        (change(["cost_claims", 0, "b"], None), "has no 'b'"),
+        (change(["cost_claims", 0, "a"], "who"), "not under methods"),
+        (change(["figures", 0, "methods"], ["who"]), "not under methods"),
         (change(["blocks"], None), "has no 'blocks'"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ import yaml
 
 from encore.errors import UserError
 from encore.report.comparison import ReportedValue
+from encore.report.reported_numbers import Key, PaperClaim, PaperCostClaim, PaperFigure, ReportedNumbers, Setting
+
+__all__ = ["PaperClaim", "PaperCostClaim", "ReportedError", "ReportedNumbers", "load", "seconds"]
 
 UNITS = ("percent", "points", "duration", "ratio")
 BASES = ("reported", "figure", "implied")
+COST_KINDS = ("faster", "probe_share")
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 # Two printed values of two decimals differ from their exact difference by at most this; 5.4 in prose stands for 5.40.
 PRINTED_ROUNDING = 0.011
@@ -23,90 +27,6 @@ PRINTED_ROUNDING = 0.011
 
 class ReportedError(UserError):
     """A reported.yaml that cannot be used: one line with the file, the place in it and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaperClaim:
-    """Arm `a` above arm `b` on a panel. `basis`: reported (a table), figure (no number), implied (by the argument)."""
-
-    id: str
-    text: str
-    setting: str
-    basis: str
-    a: str
-    b: str
-    environment: str
-    panel: str
-    metric: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a set of arm ids means; `methods` None: every arm of the paper has its number there."""
-
-    text: str
-    methods: tuple[str, ...] | None
-    reason: str
-
-
-Key = tuple[str, str, str, str, str | None]  # environment, method, panel, metric, task type
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedNumbers:
-    """All of one paper; made by `load`."""
-
-    paper: str
-    title: str
-    citation: str
-    scale: str
-    warnings: dict[str, str]
-    settings: dict[str, Setting]
-    methods: dict[str, str]
-    values: dict[Key, dict[str, ReportedValue]]  # by backbone, in the order of the file
-    claims: list[PaperClaim]
-    content: dict[str, Any] = field(repr=False)  # the file as it is, for `derived` and `statements`
-
-    def lookup(
-        self,
-        environment: str,
-        method: str,
-        panel: str,
-        metric: str,
-        task_type: str | None = None,
-        *,
-        backbone: str | None = None,
-        setting: str = "full",
-    ) -> ReportedValue | None:
-        """The printed value, None where the paper prints none (`reason` says why).
-
-        `backbone` None takes the first of the file; `setting` keeps an arm id that means something else there (a random
-        half without RL) from being given the number of its namesake. Raises KeyError for an unknown setting.
-        """
-        allowed = self.settings[setting].methods
-        if allowed is not None and method not in allowed:
-            return None
-        found = self.values.get((environment, method, panel, metric, task_type), {})
-        if backbone is not None:
-            return found.get(backbone)
-        return next(iter(found.values()), None)
-
-    def reason(self, method: str, setting: str = "full") -> str:
-        """Why `lookup` has no value for this arm, in one clause."""
-        allowed = self.settings[setting].methods
-        if allowed is not None and method not in allowed:
-            return self.settings[setting].reason
-        return "not printed in the paper"
-
-    def claims_of(self, setting: str, arms: Iterable[str] | None = None) -> list[PaperClaim]:
-        """Claims of a setting; with `arms`, those between two of them."""
-        present = None if arms is None else set(arms)
-        return [
-            claim
-            for claim in self.claims
-            if claim.setting == setting and (present is None or {claim.a, claim.b} <= present)
-        ]
 
 
 def load(path: Path | str) -> ReportedNumbers:
@@ -151,6 +71,8 @@ def load(path: Path | str) -> ReportedNumbers:
         methods=methods,
         values=values,
         claims=[claim for item in content.get("claims") or [] for claim in reader.claim(item, settings, methods)],
+        cost_claims=[reader.cost_claim(item, methods) for item in content.get("cost_claims") or []],
+        figures=[reader.figure(item, methods) for item in content.get("figures") or []],
         content=content,
     )
     for delta in content.get("deltas") or []:
@@ -240,6 +162,29 @@ class _Reader:
         metric, source = str(item.get("metric", "success")), str(item.get("source", ""))
         for panel in self.need(item, "panels", where):
             yield PaperClaim(**fields, a=str(a), b=str(b), panel=str(panel), metric=metric, source=source)
+
+    def cost_claim(self, item: Mapping[str, Any], methods: Mapping[str, str]) -> PaperCostClaim:
+        where = f"cost claim {item.get('id', '?')}"
+        fields = {
+            name: str(self.need(item, name, where)) for name in ("id", "text", "kind", "environment", "source", "a")
+        }
+        if fields["kind"] not in COST_KINDS:
+            self.fail(where, f"has kind '{fields['kind']}'; choose from {', '.join(COST_KINDS)}")
+        b = str(self.need(item, "b", where)) if fields["kind"] == "faster" else ""
+        bound = float(self.need(item, "bound", where)) if fields["kind"] == "probe_share" else 0.0
+        for arm in (fields["a"], b):
+            if arm and arm not in methods:
+                self.fail(where, f"names arm '{arm}', which is not under methods")
+        return PaperCostClaim(**fields, b=b, bound=bound)
+
+    def figure(self, item: Mapping[str, Any], methods: Mapping[str, str]) -> PaperFigure:
+        where = f"figure {item.get('source', '?')}"
+        source, environment, shows = (str(self.need(item, name, where)) for name in ("source", "environment", "shows"))
+        arms = tuple(str(arm) for arm in self.need(item, "methods", where))
+        for arm in arms:
+            if arm not in methods:
+                self.fail(where, f"names arm '{arm}', which is not under methods")
+        return PaperFigure(source, environment, arms, shows)
 
     def delta(self, item: Mapping[str, Any], numbers: ReportedNumbers) -> None:
         arms = []

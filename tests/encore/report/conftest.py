@@ -22,8 +22,8 @@ TYPES = (
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 )
-CHANCE = {"base": 0.02, "sft": 0.62, "random": 0.40, "prism_low": 0.58, "prism_high": 0.30}
-SETTING = "supervised_half"
+CHANCE = {"base": 0.02, "sft": 0.62, "random": 0.40, "prism_gini": 0.58, "inverse_gini": 0.30}
+SETTING = "full"
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
             )
             rows.append(made)
     rows.append(skipped_row("alfworld", "hpt", "unseen", "needs pass rates", numbers=numbers, setting=SETTING))
-    pairs = [("sft", "base"), ("prism_low", "random"), ("prism_low", "prism_high"), ("random", "sft")]
+    pairs = [("sft", "base"), ("prism_gini", "random"), ("prism_gini", "inverse_gini"), ("random", "sft")]
     tests = [
         paired_test("alfworld", panel, a, b, outcomes[a, panel], outcomes[b, panel])
         for panel in games
@@ -103,7 +103,7 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
             Correlation("alfworld", "gini", "loss", 0.77, 0.0, 300),
             Correlation("alfworld", "gini", "a constant", None, None, 300),
         ],
-        shares=[Share("alfworld", "prism_low", name, 10 + 5 * index, 50) for index, name in enumerate(TYPES)],
+        shares=[Share("alfworld", "prism_gini", name, 10 + 5 * index, 50) for index, name in enumerate(TYPES)],
     )
 
 

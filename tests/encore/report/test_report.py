@@ -166,7 +166,7 @@ def test_figures_follow_the_page_and_repeat(comparison: Comparison) -> None:
     for _, svg in figures:
         assert svg.startswith("<svg role=") and "var(--accent)" in svg and "http" not in svg
         assert not re.search(r"#[0-9a-f]{6}\b", svg)  # no fixed colour would show in the dark
-        assert "PRISM low half" in svg  # text, not outlines
+        assert "PRISM Gini" in svg  # text, not outlines
 
 
 def test_one_row_panel_and_full_axis() -> None:

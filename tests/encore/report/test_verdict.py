@@ -35,8 +35,8 @@ def test_rule(test: PairedTest | None, expected: str) -> None:
 
 
 def test_a_test_the_other_way_round_gives_the_same_claim(numbers: ReportedNumbers) -> None:
-    forward = verdict.judge(numbers, [test_of(0.02, 0.2, [0.1])], "supervised_half")
-    backward = verdict.judge(numbers, [test_of(-0.2, -0.02, [-0.1], "base", "sft")], "supervised_half")
+    forward = verdict.judge(numbers, [test_of(0.02, 0.2, [0.1])], "full")
+    backward = verdict.judge(numbers, [test_of(-0.2, -0.02, [-0.1], "base", "sft")], "full")
     assert forward == backward
     assert forward[0].verdict == verdict.REPRODUCED and forward[0].reported_difference == pytest.approx(0.3593)
     assert {claim.verdict for claim in forward[1:]} == {verdict.NOT_RUN}
@@ -88,8 +88,8 @@ def test_rows_are_compared_at_the_same_scale_only() -> None:
 def test_summary_counts_and_says_what_is_only_implied(numbers: ReportedNumbers) -> None:
     claims = verdict.judge(
         numbers,
-        [test_of(0.02, 0.2, [0.1]), test_of(-0.1, 0.1, [0.0], "prism_low", "random")],
-        "supervised_half",
+        [test_of(0.02, 0.2, [0.1]), test_of(-0.1, 0.1, [0.0], "prism_gini", "random")],
+        "full",
     )
     text = verdict.summary(claims)
     assert text.startswith("Of 2 judged claims, 1 reproduced in direction, 1 not distinguishable, 0 opposite.")
