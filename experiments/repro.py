@@ -60,10 +60,10 @@ class Repro:
     def run(self) -> None:
         """Until it is done (`status` 0), failed, or stopped."""
         for _ in range(MOST_WAITS):
+            status = self._once()
             if self.stopped:
                 return
-            status = self._once()
-            if status == 0 or self.stopped or not any(text in line for line in self.lines for text in COLLISIONS):
+            if status == 0 or not any(text in line for line in self.lines for text in COLLISIONS):
                 self.status = status
                 return
             self._print(f"another process is in the way; next try in {WAIT_S:g} s")

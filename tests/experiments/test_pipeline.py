@@ -16,6 +16,8 @@ import yaml
 
 from encore.report.comparison import Comparison
 
+THREE_ARMS = "prism.methods=[base,sft,prism_gini]"  # those of the fixture `finished`
+
 
 def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
@@ -24,10 +26,14 @@ def read_json(path):
 @pytest.mark.slow
 def test_ends_with_a_table_a_page_and_every_episode(finished):
     comparison = Comparison.load(finished.path / "runs/prism/compare/comparison.json")
-    assert {row.method for row in comparison.rows} == {"base", "sft", "prism_low"}
-    assert {row.panel for row in comparison.rows} == {"seen", "unseen"}
+    assert {row.method for row in comparison.rows} == {"base", "sft", "prism_gini"}
+    panels = {"alfworld": {"seen", "unseen"}, "webshop": {"test", "unseen"}}
+    for environment, names in panels.items():
+        assert {row.panel for row in comparison.rows if row.environment == environment} == names
     for row in comparison.rows:
-        table = finished.path / f"runs/prism/evaluate/alfworld-{row.method}-0/tables/episodes.jsonl"
+        if row.metric != "success":
+            continue
+        table = finished.path / f"runs/prism/evaluate/{row.environment}-{row.method}-0/tables/episodes.jsonl"
         episodes = [json.loads(line) for line in table.read_text().splitlines()]
         played = [episode for episode in episodes if episode["panel"] == row.panel]
         assert row.mean == pytest.approx(sum(episode["won"] for episode in played) / len(played))
@@ -41,7 +47,7 @@ def test_ends_with_a_table_a_page_and_every_episode(finished):
 
 @pytest.mark.slow
 def test_split_halves_the_demonstrations_by_the_probe(finished):
-    split = read_json(finished.path / "runs/prism/split/alfworld-prism_low-0/split.json")
+    split = read_json(finished.path / "runs/prism/split/alfworld-prism_gini-0/split.json")
     assert (len(split["sft"]), len(split["rl"])) == (12, 12)
     everything = read_json(finished.path / "runs/prism/split/alfworld-sft-0/split.json")
     assert sorted(everything["sft"]) == sorted(split["sft"] + split["rl"])
@@ -53,15 +59,22 @@ def test_split_halves_the_demonstrations_by_the_probe(finished):
 @pytest.mark.slow
 def test_every_run_records_what_it_takes_to_repeat_it(finished):
     found = list((finished.path / "runs/prism").rglob("run.yaml"))
-    assert len(found) == 2 + 3 * 3 + 1
+    assert len(found) == 2 * (3 + 3 * 3) + 1
     for path in found:
         record = yaml.safe_load(path.read_text())
         for key in ("stage", "params", "inputs", "versions", "git", "hardware", "command", "costs"):
             generated = key == "inputs" and record["stage"] == "prism.demos"  # made from parameters alone
             assert record[key] or generated, f"{path} lacks {key}"
-    trained = yaml.safe_load((finished.path / "runs/prism/train/alfworld-sft-0/run.yaml").read_text())
-    assert trained["costs"]["tokens_trained"] > 0
-    assert trained["costs"]["phases"]["sft"]["wall_s"] > 0
+    costs = {
+        method: yaml.safe_load((finished.path / f"runs/prism/train/alfworld-{method}-0/run.yaml").read_text())["costs"]
+        for method in ("sft", "prism_gini")
+    }
+    assert costs["sft"]["tokens_trained"] > 0
+    assert costs["sft"]["environment_steps"] == 0
+    assert set(costs["sft"]["phases"]) >= {"sft"}
+    both = costs["prism_gini"]
+    assert all(both["phases"][phase]["wall_s"] > 0 for phase in ("sft", "rollout", "update"))
+    assert both["tokens_generated"] > 0 and both["environment_steps"] > 0
 
 
 @pytest.mark.slow
@@ -78,70 +91,87 @@ def test_a_second_run_does_nothing_and_is_quick(finished):
     ("override", "expected"),
     [
         ("prism.sft.learning_rate=0.0001", {"prism.train"}),
+        ("prism.rl.alfworld.learning_rate=0.00002", {"prism.train"}),
         ("prism.rl_fraction=0.25", {"prism.split"}),
-        ("alfworld.demonstrations=12", {"prism.demos", "prism.compare"}),
+        ("prism.pass_rates.rollouts=1", {"prism.pass_rates"}),
         ("base.seed=1", {"base.pretrain"}),
         ("tracking.country=DEU", set()),
     ],
 )
 def test_a_parameter_makes_only_its_own_stages_out_of_date(finished, override, expected):
     """A dry run names the stages that read the parameter; what follows from them depends on what they will make."""
-    finished.compose("prism.methods=[base,sft,prism_low]", override)
+    finished.compose(THREE_ARMS, override)
     try:
         planned = finished.run("dvc", "repro", "--dry", "prism.compare")
         assert {stage.partition("@")[0] for stage in finished.stages_run(planned.stdout)} == expected
     finally:
-        finished.compose("prism.methods=[base,sft,prism_low]")
+        finished.compose(THREE_ARMS)
 
 
 @pytest.mark.slow
 def test_a_parameter_reruns_only_what_depends_on_it(finished, tmp_path):
     changed = type(finished)(shutil.copytree(finished.path, tmp_path / "changed", symlinks=True))
-    changed.compose("prism.methods=[base,sft,prism_low]", "alfworld.max_steps=3")
+    changed.compose(THREE_ARMS, "prism.panels.alfworld.seen=3")
     done = changed.run("dvc", "repro", "prism.compare")
-    ran = {stage.partition("@")[0] for stage in changed.stages_run(done.stdout)}
-    assert ran == {"prism.evaluate", "prism.compare"}
+    ran = changed.stages_run(done.stdout)
+    assert {stage.partition("@")[0] for stage in ran} == {"prism.evaluate", "prism.compare"}
+    assert not [stage for stage in ran if "webshop" in stage]
     rows = Comparison.load(changed.path / "runs/prism/compare/comparison.json").rows
-    assert all(row.episodes == 6 for row in rows)
+    assert {row.episodes for row in rows if (row.environment, row.panel) == ("alfworld", "seen")} == {3}
+    assert {row.episodes for row in rows if (row.environment, row.panel) != ("alfworld", "seen")} == {6}
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_and_ends_with_the_same_metrics(finished, checkout_factory):
-    """SIGKILL after a committed checkpoint; the second start goes on from it to the very same result."""
+def test_a_training_killed_in_each_half_ends_with_the_same_policy(finished, checkout_factory):
+    """SIGKILL in SFT and again in RL; each start goes on from the last commit, in the end to the very same result."""
     checkout = checkout_factory("killed")
-    checkout.compose("prism.methods=[base,sft,prism_low]")
-    for stage in ("demos", "probe"):
-        checkout.run(sys.executable, "-m", f"experiments.prism.{stage}", "--environment", "alfworld")
-    cell = ["--environment", "alfworld", "--method", "sft", "--seed", "0"]
-    checkout.run(sys.executable, "-m", "experiments.prism.split", *cell)
+    checkout.compose(THREE_ARMS)
+    for stage in ("demos", "split"):
+        shutil.copytree(finished.path / "runs/prism" / stage, checkout.path / "runs/prism" / stage)
+    cell = ["--environment", "alfworld", "--method", "prism_gini", "--seed", "0"]
     command = [sys.executable, "-m", "experiments.prism.train", *cell]
+    killed = [_kill_at(checkout, command, half) for half in ("sft/", "rl/")]
+    assert killed[1].startswith("rl/")
+    out = checkout.path / "runs/prism/train/alfworld-prism_gini-0"
+    assert not out.exists(), "nothing half-written may stand where the result goes"
+    checkout.run(*command)
+    reference = finished.path / "runs/prism/train/alfworld-prism_gini-0"
+    assert read_json(out / "metrics.json") == read_json(reference / "metrics.json")
+    assert (out / "model/model.safetensors").read_bytes() == (reference / "model/model.safetensors").read_bytes()
+    assert read_json(out / "metrics.json")["rl"]["iterations"] == 2, "half of the tasks, half of the iterations"
+    record = yaml.safe_load((out / "run.yaml").read_text())
+    assert record["sessions"] == 3
+    counters = ("tokens_trained", "tokens_generated", "environment_steps")
+    uncut = yaml.safe_load((reference / "run.yaml").read_text())
+    assert {name: record["costs"][name] for name in counters} == {name: uncut["costs"][name] for name in counters}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "sft/loss" in line]
+    assert steps == list(range(1, len(steps) + 1)), "a step stands in the curve once"
+
+
+def _kill_at(checkout, command, half):
+    """Starts `command`, kills it when it has committed a checkpoint of `half`, and returns the checkpoint's name."""
     training = subprocess.Popen(
         command, cwd=checkout.path, env=checkout.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    work = checkout.path / ".encore/work"
     deadline = time.monotonic() + 200
-    while not list(work.glob("*/state.json")):
+    while True:
+        states = list((checkout.path / ".encore/work").glob("*/state.json"))
+        committed = (read_json(states[0])["checkpoint"] or "") if states else ""
+        if committed.startswith(half):
+            break
         assert training.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     os.kill(training.pid, signal.SIGKILL)
     training.wait()
-    out = checkout.path / "runs/prism/train/alfworld-sft-0"
-    assert not out.exists(), "nothing half-written may stand where the result goes"
-    saved = max(int(path.name.rpartition("-")[2]) for path in work.glob("*/checkpoints/checkpoint-*"))
-    checkout.run(*command)
-    reference = finished.path / "runs/prism/train/alfworld-sft-0"
-    assert read_json(out / "metrics.json") == read_json(reference / "metrics.json")
-    assert (out / "model/model.safetensors").read_bytes() == (reference / "model/model.safetensors").read_bytes()
-    record = yaml.safe_load((out / "run.yaml").read_text())
-    assert record["sessions"] == 2
-    assert 1 <= saved <= read_json(out / "metrics.json")["steps"]
-    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert len(steps) == len(set(steps)), "a step stands in the curve once"
+    return read_json(states[0])["checkpoint"]
 
 
 ERRORS = {
     "arm": ("prism.methods=[base,sftt]", "unknown arm 'sftt'"),
+    "environment": ("prism.environments=[alfword]", "prism.environments names 'alfword'"),
+    "full": ("prism.full=true prism.methods=[base]", "prism.full is true, and prism.methods lacks sft, grpo"),
     "seed": ("prism.seeds=[-1]", "seed -1"),
     "model": ("policy.source=base/none", "there is no such folder"),
     "key": ("+prism.sft.epoch=3", "prism.sft.epoch is no setting"),
@@ -154,7 +184,7 @@ ERRORS = {
 def test_what_a_user_can_get_wrong_ends_in_one_line(checkout_factory, case):
     override, expected = ERRORS[case]
     checkout = checkout_factory(f"error-{case}")
-    checkout.compose(override)
+    checkout.compose(*override.split())
     stage = "probe" if case == "model" else "demos"
     done = checkout.run(sys.executable, "-m", f"experiments.prism.{stage}", "--environment", "alfworld", check=False)
     lines = done.stderr.strip().splitlines()
