@@ -41,7 +41,8 @@ class AgentRLSettings:
     return for each action that was not admissible. `normalization`: `token` averages the loss over all response tokens,
     `episode` over the tokens of an episode first. `scale_advantages` divides by the group's deviation.
     `skip_constant_groups` leaves episodes without advantage out of the update: the same gradient for less work, if `kl`
-    is 0. `discount` and `step_weight` are GiGPO's gamma and omega. `lora_rank` 0 trains all weights.
+    is 0. `discount` and `step_weight` are GiGPO's gamma and omega. HPT imitates a task of whose episodes at most the
+    share `gamma` is won, and weighs its RL and SFT losses by `alpha` and `beta`. `lora_rank` 0 trains all weights.
     """
 
     algorithm: str = "grpo"
@@ -66,6 +67,9 @@ class AgentRLSettings:
     skip_constant_groups: bool = True
     discount: float = 0.95
     step_weight: float = 1.0
+    gamma: float = 0.0
+    alpha: float = 1.0
+    beta: float = 1.0
     lora_rank: int = 0
     lora_alpha: int = 32
     gradient_checkpointing: bool = False
@@ -94,6 +98,10 @@ class AgentRLSettings:
             raise UserError("rl.temperature and rl.learning_rate must be positive")
         if self.kl < 0 or self.invalid_penalty < 0:
             raise UserError("rl.kl and rl.invalid_penalty must be at least 0")
+        if not 0 <= self.gamma <= 1:
+            raise UserError(f"rl.gamma is {self.gamma}: it is a share of episodes won, between 0 and 1")
+        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta == 0:
+            raise UserError("rl.alpha and rl.beta must be at least 0, and one of them positive")
         if self.tasks_per_iteration % self.updates:
             raise UserError(
                 f"rl.tasks_per_iteration {self.tasks_per_iteration} is no multiple of rl.updates {self.updates}: each "

@@ -30,10 +30,15 @@ from encore.chat import ChatFormat
 from encore.environments import TextEnv
 from encore.errors import UserError
 from encore.rollout import Episode
-from encore.training.agents import batches, gigpo, grpo
+from encore.training.agents import batches, gigpo, grpo, hpt
 from encore.training.agents.settings import AgentRLSettings
+from encore.trajectories import Example
 
-ALGORITHMS: dict[str, Callable[..., list[list[Tensor]]]] = {"grpo": grpo.advantages, "gigpo": gigpo.advantages}
+ALGORITHMS: dict[str, Callable[..., list[list[Tensor]]]] = {
+    "grpo": grpo.advantages,
+    "gigpo": gigpo.advantages,
+    "hpt": grpo.advantages,  # of the tasks that it explores
+}
 Return = Callable[[Episode], float]
 
 
@@ -70,12 +75,13 @@ class Silent:
 
 
 class AgentTrainer(GRPOTrainer):
-    """GRPO or GiGPO on episodes of text environments.
+    """GRPO, GiGPO or HPT on episodes of text environments.
 
     Args:
         environment: makes the environment of a task, by its place in the list of tasks.
         order: places of tasks in the order in which they are played, `tasks_per_iteration` an iteration.
         outcome: an episode's return before penalties; None: the sum of its rewards.
+        demonstrations: of each task, in the order of the list of tasks; HPT alone needs them.
     """
 
     def __init__(
@@ -93,10 +99,14 @@ class AgentTrainer(GRPOTrainer):
         progress: Progress,
         prompt: Any = None,
         outcome: Return | None = None,
+        demonstrations: Sequence[Example] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         if settings.algorithm not in ALGORITHMS:
             raise UserError(f"rl.algorithm is '{settings.algorithm}': choose from {', '.join(ALGORITHMS)}")
+        if settings.algorithm == "hpt" and demonstrations is None:
+            raise UserError("rl.algorithm is 'hpt', which imitates: pass a demonstration of each task")
+        self.demonstrations = [hpt.demonstration_row(example) for example in demonstrations or []]
         self.rl = settings
         self.chat = chat
         self.environment = environment
@@ -161,15 +171,26 @@ class AgentTrainer(GRPOTrainer):
         groups = [episodes[start : start + size] for start in range(0, len(episodes), size)]
         returns = [torch.tensor([self._return(episode) for episode in group]) for group in groups]
         values = ALGORITHMS[self.rl.algorithm](groups, returns, self.rl)
+        imitated = hpt.imitated(groups, self.rl)
         rows = [
-            batches.rows_of(episode, value)
-            for group, of_group in zip(groups, values, strict=True)
+            [] if imitates else batches.rows_of(episode, value)
+            for group, of_group, imitates in zip(groups, values, imitated, strict=True)
             for episode, value in zip(group, of_group, strict=True)
         ]
         if self.rl.normalization == "episode":
             rows = batches.averaged_by_episode(rows)
         self._log_episodes(episodes, returns)
-        return [batch for update in range(self.rl.updates) for batch in self._update(rows, update)]
+        if self.rl.algorithm == "hpt":
+            share = torch.tensor(sum(imitated) / len(imitated), device=self.accelerator.device)
+            self._metrics["train"]["rollout/sft_share"].append(float(self.accelerator.reduce(share, reduction="mean")))
+        steps = []
+        for update in range(self.rl.updates):
+            own = self._update(rows, update)
+            if self.rl.algorithm == "hpt":
+                places = range(update, len(groups), self.rl.updates)
+                self._imitate(own, [tasks[place * size] for place in places if imitated[place]], len(places))
+            steps += own
+        return steps
 
     def _play(self, tasks: list[int]) -> list[Episode]:
         model = self.accelerator.unwrap_model(self.model)
@@ -221,6 +242,37 @@ class AgentTrainer(GRPOTrainer):
             steps.append(batch)
         self.progress.count(tokens_trained=sum(map(len, kept)))
         return steps
+
+    def _imitate(self, steps: list[dict[str, Any]], tasks: list[int], number: int) -> None:
+        """Adds to the device steps of one update what HPT imitates: `tasks`, of the update's `number` of tasks here."""
+        rows = [self.demonstrations[task] for task in tasks]
+        counts = [len(rows), sum(row.response_tokens for row in rows), number]
+        total = torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device)
+        imitated, tokens, of_update = self.accelerator.reduce(total, reduction="sum")
+        if int(of_update) != self.rl.tasks_per_iteration // self.rl.updates:
+            raise AssertionError(
+                f"an update would learn from {int(of_update)} tasks, not the "
+                f"{self.rl.tasks_per_iteration // self.rl.updates} that were asked for"
+            )
+        share = float(imitated / of_update)
+        dealt = batches.micro_batches(rows, len(steps))
+        for step, members, rows_of_any in zip(steps, dealt, self._most_rows(dealt), strict=True):
+            step["imitation"] = {
+                "rl_weight": self.rl.alpha * (1 - share),
+                "sft_weight": self.rl.beta * share,
+                "tokens": tokens,
+                # None on all processes or on none, because each forward is one of all of them.
+                "rows": batches.tensors(members, self.chat.tokenizer.pad_token_id, self.accelerator.device, rows_of_any)
+                if share
+                else None,
+            }
+        self.progress.count(tokens_trained=sum(map(len, rows)))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss: Tensor = super()._compute_loss(model, inputs)
+        if "imitation" in inputs:
+            loss = hpt.mixed_loss(loss, model, inputs, self.accelerator.num_processes)
+        return loss
 
     def _most_rows(self, dealt: list[list[batches.Row]]) -> list[int]:
         """Of each device step, the rows of the process that has most: TRL gathers one number a row for its metrics."""

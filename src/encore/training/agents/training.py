@@ -19,6 +19,7 @@ from encore.training.agents.guard import Guard, Recorder
 from encore.training.agents.settings import AgentRLSettings
 from encore.training.agents.trainer import AgentTrainer, Progress, Return
 from encore.training.forward import restore_forward
+from encore.trajectories import Example
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def agent_rl(
     progress: Progress,
     prompt: Any = None,
     outcome: Return | None = None,
+    demonstration: Callable[[Any], Example] | None = None,
 ) -> tuple[PreTrainedModel, AgentRLResult]:
     """Trains `model` on episodes of `tasks` that it plays itself; returns it (adapter merged) and what was done.
 
@@ -58,13 +60,25 @@ def agent_rl(
         max_length: tokens an episode at most.
         prompt: format of prompts, see `encore.rollout`; None: plain chat turns.
         outcome: an episode's return before penalties; None: the sum of its rewards.
+        demonstration: the tokens of an expert's episode of a task, prompted as `prompt` does; `rl.algorithm` hpt needs
+            it, and no other looks at it.
 
     Raises:
-        UserError: no task; numbers that do not divide; an environment that fails too often; a loss that is not finite.
+        UserError: no task; numbers that do not divide; an environment that fails too often; a loss that is not finite;
+            hpt without demonstrations, or with one of more than `max_length` tokens.
         CollapseError (a UserError): the guard stopped a collapsed policy.
     """
     if not tasks:
         raise UserError("there is no task to train on: the split sent none to RL")
+    demonstrations = None
+    if settings.algorithm == "hpt" and demonstration is not None:
+        demonstrations = [demonstration(task) for task in tasks]
+        for example in demonstrations:
+            if len(example) > max_length:
+                raise UserError(
+                    f"the demonstration {example.id} has {len(example)} tokens, more than the context of {max_length}: "
+                    "cut it when it is tokenized, or raise policy.max_length"
+                )
     restore_forward(model)  # it may come from another trainer
     recorder = Recorder(progress, settings.updates, Guard(settings.guard))
     trainer = AgentTrainer(
@@ -80,6 +94,7 @@ def agent_rl(
         progress=progress,
         prompt=prompt,
         outcome=outcome,
+        demonstrations=demonstrations,
         callbacks=[recorder],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl has what it would print
