@@ -84,6 +84,12 @@ class Arm:
             )
         return found
 
+    def iterations(self, full: int, split: Split, n: int) -> int:
+        """Iterations of RL where GRPO on all `n` examples has `full`: as many, or in proportion; 0 without examples."""
+        if not split.rl:
+            return 0
+        return full if self.equal_steps else max(1, round(full * len(split.rl) / n))
+
 
 def arm_names() -> list[str]:
     """Every arm there is, without suffixes and without loading any."""

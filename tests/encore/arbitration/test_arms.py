@@ -231,6 +231,15 @@ def test_suffixes():
     assert arm("l2_equal").split(context()) == arm("l2").split(context())
 
 
+def test_iterations_follow_the_share_that_goes_to_rl():
+    halves = Split(sft=list(range(7)), rl=[7, 8, 9])
+    assert arm("prism_cv").iterations(40, halves, 10) == 12
+    assert arm("prism_cv_equal").iterations(40, halves, 10) == 40
+    assert arm("prism_cv").iterations(1, halves, 10) == 1, "an arm with tasks plays at least once"
+    assert arm("grpo").iterations(40, Split(rl=list(range(10))), 10) == 40
+    assert arm("sft").iterations(40, Split(sft=list(range(10))), 10) == 0
+
+
 def test_fractions_of_arms_that_do_not_divide_are_theirs():
     wanted = {"base": 0, "sft": 0, "grpo": 1, "gigpo": 1, "hpt_online": 1, "sft_then_rl": 1}
     assert {name: arm(name).fraction(0.5) for name in wanted} == wanted
