@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from encore.rewards import normalize
+
 EPSILON = 1e-4  # TRL's, in the denominator
 TIE = 1e-7  # a group whose scores differ by less, relative to the greatest, has no variance
 
-Normalize = Callable[[Tensor, int, str], Tensor]
-"""`normalize(values [batch], group_size, how) -> [batch]`: one channel in each group, as `encore.rewards.normalize`."""
-
 
 def normalized(
-    rewards: Float[Tensor, "batch K"],
-    valid: Bool[Tensor, " batch"],
-    group_size: int,
-    how: Sequence[str],
-    normalize: Normalize,
+    rewards: Float[Tensor, "batch K"], valid: Bool[Tensor, " batch"], group_size: int, how: Sequence[str]
 ) -> Float[Tensor, "batch K"]:
-    """Every channel normalised in each group, among the group's valid responses alone; 0 for the others.
+    """Every reward normalised in each group as `how` says, among the group's valid responses alone; 0 for the others.
 
-    A channel that is constant over a group gets what `normalize` gives to ties: it tells its responses nothing apart.
+    A reward that is constant over a group gets what `encore.rewards.normalize` gives to ties: it tells its responses
+    nothing apart.
     """
-    result = torch.zeros(rewards.shape, dtype=torch.float32)
-    whole = valid.view(-1, group_size).all(dim=1).repeat_interleave(group_size)
-    parts = [(whole.nonzero()[:, 0], group_size)]
-    for group in (~whole.view(-1, group_size)[:, 0]).nonzero()[:, 0].tolist():
-        start = group * group_size
-        places = start + valid[start : start + group_size].nonzero()[:, 0]
-        if len(places) > 1:  # one response has nothing to be compared with
-            parts.append((places, len(places)))
-    for channel, mode in enumerate(how):
-        for places, size in parts:
-            if len(places):
-                result[places, channel] = normalize(rewards[places, channel], size, mode).float()
-    return result
+    counted = torch.where(valid[:, None], rewards, torch.nan)
+    channels = [normalize(counted[:, place], group_size, mode) for place, mode in enumerate(how)]
+    return torch.stack(channels, dim=1).nan_to_num(0.0)
 
 
 def scores(rewards: Float[Tensor, "batch K"], weights: Float[Tensor, "batch K"]) -> Float[Tensor, " batch"]:

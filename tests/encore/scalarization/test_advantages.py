@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from encore.scalarization import group_advantages, normalized, scores
 
-from .doubles import normalize
-
 
 def valid(number: int, *missing: int) -> torch.Tensor:
     return torch.tensor([place not in missing for place in range(number)])
@@ -83,15 +81,15 @@ def test_the_gradient_reaches_the_weights_and_is_finite_in_a_constant_group():
 
 def test_each_channel_is_normalised_as_asked_and_without_what_is_missing():
     rewards = torch.tensor([[10.0, 1], [30, 1], [20, 1], [float("nan"), 1], [1, 0], [2, 0], [3, 0], [4, 1]])
-    found = normalized(rewards, valid(8, 3), 4, ["rank", "raw"], normalize)
+    found = normalized(rewards, valid(8, 3), 4, ["rank", "raw"])
     assert found[:, 0].tolist() == pytest.approx([0, 1, 0.5, 0, 0, 1 / 3, 2 / 3, 1])
-    assert found[:, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 1]
+    assert found[:, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 1], "0 stands where nothing is counted"
 
 
 def test_a_channel_constant_over_a_group_tells_nothing_apart():
     constant = torch.tensor([[1.0, 0.0], [1, 1], [1, 2], [1, 3]])
     for how in ("rank", "zscore"):
-        both = normalized(constant, valid(4), 4, [how, how], normalize)
+        both = normalized(constant, valid(4), 4, [how, how])
         assert len(set(both[:, 0].tolist())) == 1
         weights = torch.tensor([[0.5, 0.5]]).expand(4, -1)
         alone = torch.tensor([[0.0, 1.0]]).expand(4, -1)

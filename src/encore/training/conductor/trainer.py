@@ -33,7 +33,6 @@ from encore.chat import ChatFormat
 from encore.errors import UserError
 from encore.rollout.policy import Response
 from encore.scalarization import Batch, Context, Scalarizer, group_advantages, normalized, scores
-from encore.scalarization.advantages import Normalize
 from encore.training.agents.trainer import Progress
 from encore.training.conductor import responses
 from encore.training.conductor.curves import WeightHistory, reward_curves
@@ -64,7 +63,6 @@ class MultiRewardTrainer(GRPOTrainer):
         order: places of prompts in the order in which they are answered, `prompts_per_step` a step.
         rewards: by name.
         scalarizer: not started yet; `parameters` are its own.
-        normalize: as `encore.rewards.normalize`.
     """
 
     def __init__(
@@ -78,15 +76,14 @@ class MultiRewardTrainer(GRPOTrainer):
         settings: MultiRewardSettings,
         *,
         parameters: Mapping[str, Any],
-        normalize: Normalize,
         seed: int,
         checkpoints: Path,
         progress: Progress,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.rl, self.chat, self.prompts, self.progress = settings, chat, prompts, progress
-        self.rollout_seed, self.normalize = seed, normalize
-        self.rewards = Rewards(rewards, settings.bad_rewards)
+        self.rollout_seed = seed
+        self.rewards = Rewards(rewards, settings.bad_rewards, settings.group_size)
         self.normalization = _normalization(settings, self.rewards.names)
         self.scalarizer = scalarizer
         hidden_size = model.config.get_text_config().hidden_size
@@ -210,7 +207,7 @@ class MultiRewardTrainer(GRPOTrainer):
 
     def _columns(self, prompts: list[Prompt], answers: list[Response]) -> tuple[list[str], dict[str, list[Any]]]:
         own = [answer.token_ids[:-1] if answer.ended else answer.token_ids for answer in answers]
-        completions = [self.chat.tokenizer.decode(ids, skip_special_tokens=True) for ids in own]
+        completions = [str(self.chat.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
         columns = {**columns_of(prompts), "completion_ids": own, "ended": [answer.ended for answer in answers]}
         return completions, columns
 
@@ -278,7 +275,7 @@ class MultiRewardTrainer(GRPOTrainer):
         batch = Batch(raw, valid, [prompt.kind for prompt in answered.prompts], size, hidden)
         weighing = self.scalarizer.weigh(batch)
         device = logprobs.device
-        values = normalized(raw, valid, size, self.normalization, self.normalize).to(device)
+        values = normalized(raw, valid, size, self.normalization).to(device)
         advantages = group_advantages(
             scores(values, weighing.weights.to(device)), valid.to(device), size, self.rl.scale_advantages
         )

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel, PrinterCallback
 from encore.chat import ChatFormat
 from encore.errors import UserError
 from encore.scalarization import Scalarizer
-from encore.scalarization.advantages import Normalize
 from encore.training.agents.trainer import Progress
 from encore.training.conductor.curves import Recorder
 from encore.training.conductor.prompts import Prompt, prompt_order
@@ -51,7 +50,6 @@ def multi_reward_rl(
     scalarizer: Scalarizer,
     settings: MultiRewardSettings,
     *,
-    normalize: Normalize,
     seed: int,
     checkpoints: Path,
     progress: Progress,
@@ -65,7 +63,6 @@ def multi_reward_rl(
     Args:
         rewards: reward functions by name; see `encore.training.conductor.scoring` for their shape.
         scalarizer: from `encore.scalarization.scalarizer`, not started.
-        normalize: `encore.rewards.normalize`.
         parameters: the scalarizer's own.
 
     Raises:
@@ -87,7 +84,6 @@ def multi_reward_rl(
         scalarizer,
         settings,
         parameters=parameters or {},
-        normalize=normalize,
         seed=seed,
         checkpoints=checkpoints,
         progress=progress,

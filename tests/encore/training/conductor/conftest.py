@@ -11,22 +11,13 @@ import torch
 from encore.chat import chat_format
 from encore.models import tiny_llama
 from encore.scalarization import scalarizer
-from encore.training.conductor import MultiRewardSettings, Prompt, multi_reward_rl
+from encore.training.conductor import MultiRewardSettings, MultiRewardTrainer, Prompt, multi_reward_rl
+from encore.training.conductor.prompts import prompt_order
 from encore.training.forward import restore_forward
 from experiments.base.tokenizer import train_tokenizer
 
 WORDS = ["red", "blue", "green", "black"]
 PROMPTS = [Prompt(f"say {word}", kind, {"wanted": word}) for word in WORDS for kind in ("sure", "free")]
-
-
-def normalize(values: torch.Tensor, group_size: int, how: str) -> torch.Tensor:
-    """Average ranks in a group, from 0 to 1; or the values themselves."""
-    if how == "raw":
-        return values.float()
-    groups = values.view(-1, group_size)
-    below = (groups[:, None, :] < groups[:, :, None]).sum(dim=2)
-    equal = (groups[:, None, :] == groups[:, :, None]).sum(dim=2)
-    return ((below + (equal - 1) / 2) / max(1, group_size - 1)).flatten().float()
 
 
 def about_length(prompts, completions, completion_ids, **_):
@@ -112,7 +103,6 @@ def train(chat, start, tmp_path):
             scalarizer(name),
             small(**changes),
             parameters=parameters,
-            normalize=normalize,
             seed=seed,
             checkpoints=checkpoints or tmp_path / "checkpoints",
             progress=progress,
@@ -140,3 +130,45 @@ def small(**changes) -> MultiRewardSettings:
 @pytest.fixture
 def weights():
     return lambda model: {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@pytest.fixture
+def trainer_of(chat, start, tmp_path):
+    """Call it for a trainer that has not begun."""
+
+    def make(name="conductor", rewards=None, parameters=None, prompts=None, **changes) -> MultiRewardTrainer:
+        model = copy.deepcopy(start)
+        restore_forward(model)
+        settings = small(**changes)
+        prompts = prompts or PROMPTS
+        made = MultiRewardTrainer(
+            model,
+            chat,
+            prompts,
+            prompt_order(len(prompts), settings, 0),
+            rewards or REWARDS,
+            scalarizer(name),
+            settings,
+            parameters=parameters or {},
+            seed=0,
+            checkpoints=tmp_path / "trainer",
+            progress=Recorded(),
+        )
+        made.model.train()
+        made.current_gradient_accumulation_steps = made.args.gradient_accumulation_steps
+        return made
+
+    return make
+
+
+def places_of(trainer: MultiRewardTrainer) -> list[int]:
+    """Those of the first step, as TRL's sampler repeats them."""
+    first = trainer.train_dataset["place"][: trainer.rl.prompts_per_step]
+    return [place for place in first for _ in range(trainer.rl.group_size)]
+
+
+def gradients(trainer: MultiRewardTrainer) -> dict[str, torch.Tensor]:
+    """Of the first step's loss."""
+    for batch in trainer._answer(places_of(trainer)):
+        trainer._compute_loss(trainer.model, batch).backward()
+    return {name: value.grad for name, value in trainer.model.named_parameters()}
