@@ -30,9 +30,14 @@ def main() -> None:
             check_apart(targets)
             pool, cards = data.pool(g2is.data, targets)
             lengths, kept = [], []
+            seen: set[tuple[int, ...]] = set()
+            too_long = 0
             for row in pool.rows:
                 example = data.tokenize_instruction(row, chat, policy.max_length)
-                if example is not None:
+                if example is None:
+                    too_long += 1
+                elif tuple(example.input_ids) not in seen:  # cut at the context, two rows can be one
+                    seen.add(tuple(example.input_ids))
                     kept.append(row)
                     lengths.append(len(example))
             if not kept:
@@ -63,7 +68,8 @@ def main() -> None:
         run.result(
             {
                 "pool": len(kept),
-                "pool_too_long": len(pool.rows) - len(kept),
+                "pool_too_long": too_long,
+                "pool_equal_once_cut": len(pool.rows) - len(kept) - too_long,
                 "pool_tokens": sum(lengths),
                 **{f"overlap/{one['target']}": one["hits"] for one in overlaps},
             }

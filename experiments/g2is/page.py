@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,7 +30,7 @@ class Report:
 
 
 def html(report: Report) -> str:
-    """The page as text, by the template of `encore.report`; its first table stands before the figures."""
+    """The page as text, by the template of `encore.report`; the figures stand behind the first table."""
     environment = Environment(
         loader=PackageLoader("encore", "report"),
         autoescape=True,
@@ -39,7 +40,7 @@ def html(report: Report) -> str:
     )
     assert environment.loader is not None
     css, _, _ = environment.loader.get_source(environment, "page.css")
-    return environment.get_template("page.html.j2").render(
+    text = environment.get_template("page.html.j2").render(
         meta=report.meta,
         css=Markup(css),
         run=report.run,
@@ -47,8 +48,27 @@ def html(report: Report) -> str:
         caveat=report.caveat,
         results=report.tables[0],
         tables=[table for table in report.tables[1:] if table],
-        figures=[(heading, Markup(svg)) for heading, svg in report.figures],
+        figures=[],  # that section speaks of episodes
         how_to_add=report.meta.how_to_add,
+    )
+    place = f'<section id="{report.tables[1].id}">'
+    before, found, after = text.partition(place)
+    if not found:
+        raise AssertionError(f"the template of encore.report has no {place}")
+    return before + _figures(report.figures) + found + after
+
+
+def _figures(figures: list[tuple[str, str]]) -> str:
+    shown = [f"<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>" for heading, svg in figures]
+    if not shown:
+        return ""
+    note = (
+        "A point is the mean over seeds, a band the standard error over test examples; dotted: base, dashed: all data."
+    )
+    return (
+        '<section id="efficiency">\n<h2>Score against the share of the pool</h2>\n<div class="figures">\n'
+        + "\n".join(shown)
+        + f'\n</div>\n<p class="note">{note}</p>\n</section>\n'
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from encore.report.plots import INK, MUTED
 from encore.statistics import mean_interval
 from experiments.g2is.collect import Collected
 
@@ -26,7 +27,7 @@ def data_efficiency(found: Collected, target: str) -> Figure:
             if g2is.plugin(method) in (None, "full"):
                 level = scale * float(arms[0][1].scores[metric].mean())
                 style = "--" if method == "full" else ":"
-                axis.axhline(level, color="black", linestyle=style, linewidth=1, label=g2is.label(method))
+                axis.axhline(level, color=INK, linestyle=style, linewidth=1, label=g2is.label(method))
                 continue
             found_at = [mean_interval(arm.scores[metric].mean(axis=0)) for _, arm in arms]
             mean = scale * np.array([one.mean for one in found_at])
@@ -50,8 +51,9 @@ def data_efficiency(found: Collected, target: str) -> Figure:
         axis.set_xscale("log")
         axis.set_xticks([100 * fraction for fraction in fractions], [f"{100 * one:g}" for one in fractions])
         axis.minorticks_off()
-        axis.set_xlabel("share of the pool, %", fontsize=8)
-        axis.set_title(f"{target}: {name}", fontsize=9)
-        axis.tick_params(labelsize=8)
-    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1))
+        axis.set_xlabel("share of the pool, %", fontsize=8, color=MUTED)
+        axis.set_title(f"{target}: {name}", fontsize=9, color=INK)
+        axis.tick_params(labelsize=8, colors=MUTED)
+        axis.spines[:].set_color(MUTED)
+    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1), labelcolor=INK, framealpha=0)
     return figure

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +74,7 @@ def main() -> None:
     from encore.training import sft  # noqa: F401  # what is imported before the fork is not imported by each child
 
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=_child, args=(share,)) for share in shares]
+    children = [context.Process(target=_child, args=(share, os.getpid())) for share in shares]
     for child in children:
         child.start()
     for child in children:
@@ -82,9 +85,17 @@ def main() -> None:
 
 
 @tracking.stage_main
-def _child(share: Sequence[Sequence[Cell]]) -> None:
+def _child(share: Sequence[Sequence[Cell]], parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     _work(share)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone: a killed stage must not go on training in the background."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _work(share: Sequence[Sequence[Cell]]) -> None:
