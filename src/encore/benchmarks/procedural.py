@@ -14,7 +14,7 @@ from encore.benchmarks.items import SPLITS, Benchmark, Item, card
 from encore.benchmarks.velic import sentence
 from encore.errors import UserError
 
-_TRIES = 60  # rows drawn for one new question before a kind counts as exhausted
+_MISSES = 1000  # known questions drawn in a row before a kind counts as exhausted
 _OBJECTS = ("mug", "pen", "cup", "egg", "book", "plate", "bowl", "apple", "knife", "fork", "spoon", "candle")
 _PLACES = ("drawer", "fridge", "shelf", "desk", "sofa", "safe", "cabinet", "dresser", "sink", "bed")
 _NAMES = ("Ann", "Bob", "Eve", "Sam", "Tom", "Ida")
@@ -129,13 +129,15 @@ def load(name: str, sizes: dict[str, int], seed: int) -> Benchmark:
     for split in reversed(SPLITS):  # the test first, so that it does not depend on the size of the training
         chance = random.Random(f"{name}-{split}-{seed}")
         rows: list[Item] = []
-        for _ in range(sizes[split] * _TRIES):
-            if len(rows) == sizes[split]:
-                break
+        misses = 0
+        while len(rows) < sizes[split] and misses < _MISSES:
             item = Item(id=f"{name}-{split}-{len(rows)}", **draw(chance))  # type: ignore[arg-type]
-            if item.question not in taken:
-                taken.add(item.question)
-                rows.append(item)
+            if item.question in taken:
+                misses += 1
+                continue
+            misses = 0
+            taken.add(item.question)
+            rows.append(item)
         if len(rows) < sizes[split]:
             raise UserError(
                 f"stand-in {name} has no {sizes[split]} new questions for {split}: lower maestro.benchmarks.{split}"

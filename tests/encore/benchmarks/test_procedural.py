@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from encore.benchmarks import BenchmarkSettings, load, names, read_items, write_items
+from encore.benchmarks import BenchmarkSettings, load, names, procedural, read_items, write_items
 from encore.benchmarks.constraints import KINDS, Constraint, sentences
 from encore.benchmarks.velic import LEXICON
 from encore.errors import UserError
@@ -92,9 +92,16 @@ def test_rows_survive_the_file(made, tmp_path):
         read_items(tmp_path / "none.jsonl")
 
 
-def test_more_questions_than_there_are_is_one_line():
-    with pytest.raises(UserError, match="stand-in rewriting has no 900000 new questions"):
-        load("rewriting", BenchmarkSettings(names=["rewriting"], train=900_000, validation=1, test=1))
+def test_more_questions_than_there_are_is_one_line(monkeypatch):
+    def few(chance):
+        return {"prompt": f"Question {chance.randint(1, 20)}", "reference": "x"}
+
+    monkeypatch.setitem(procedural.KINDS, "reasoning", (few, "exact_match", "nothing"))
+    settings = BenchmarkSettings(train=14, validation=3, test=3)
+    made = load("reasoning", settings)
+    assert len({item.question for item in (*made.train, *made.validation, *made.test)}) == 20
+    with pytest.raises(UserError, match="stand-in reasoning has no 15 new questions for train"):
+        load("reasoning", BenchmarkSettings(train=15, validation=3, test=3))
 
 
 @pytest.mark.parametrize(

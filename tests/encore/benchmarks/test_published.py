@@ -104,9 +104,9 @@ def test_damaged_files_are_one_line(tmp_path):
         load("ss_gen", settings(tmp_path, "ss_gen"))
 
 
-def stories(number):
+def stories(number, split=""):
     return [
-        {"id": str(n), "chapter": "c", "title": f"t{n}", "explanation": "helps.", "story_content": f"I try {n}."}
+        {"id": str(n), "chapter": "c", "title": f"{split} {n}", "explanation": "helps.", "story_content": f"I try {n}."}
         for n in range(number)
     ]
 
@@ -139,7 +139,9 @@ def hub(monkeypatch):
             ]
     stored = {
         "thinkwee/NOVEReason_2k": parts,
-        "FMiMiY/SS-GEN": {"train": stories(4068), "dev": stories(509), "test": stories(508)},
+        "FMiMiY/SS-GEN": {
+            split: stories(size, split) for split, size in (("train", 4068), ("dev", 509), ("test", 508))
+        },
     }
     asked = []
 

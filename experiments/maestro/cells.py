@@ -1,0 +1,72 @@
+"""The cells of a stage, several processes at a time: what imports torch once can train many tiny models.
+
+A cell is a run of its own (its folder, its hash, its checkpoints). One whose folder holds a finished run of the same
+inputs is left as it is, so a stage that was cut goes on where it was.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from encore.tracking import Run
+from encore.tracking.files import read_yaml
+
+Job = tuple[str, str, int]
+"""Benchmark, arm, seed."""
+
+
+def finished(run: Run) -> bool:
+    """Whether the run's folder already holds a finished run of the same inputs."""
+    record = run.final / "run.yaml"
+    if not record.is_file():
+        return False
+    content = read_yaml(record)
+    return content["status"] == "finished" and content["inputs_hash"] == run.inputs_hash
+
+
+def run_all(work: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> None:
+    """Does `work` for every job, `workers` at a time; the first exception ends the others and is raised.
+
+    `work` is a function at the top of a module.
+    """
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        for job in jobs:
+            work(job)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started now
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        failed = [future for future in done if future.exception() is not None]
+        if failed:
+            for future in waiting:
+                future.cancel()
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise failed[0].exception()  # type: ignore[misc]  # it is one: see above
+
+
+def keep_only(folder: Path, names: Sequence[str]) -> None:
+    """Removes cells that are no longer asked for."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and path.name not in names:
+            shutil.rmtree(path)
+
+
+def _end_with_parent() -> None:
+    """On Linux, in a child: SIGTERM if the parent is killed, so that no cell goes on unseen."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    import torch
+
+    torch.set_num_threads(1)
