@@ -119,7 +119,7 @@ def test_probabilities_sum_to_one_and_none_vanishes(bias, temperature):
     with torch.no_grad():
         made.bias.copy_(torch.tensor(bias))
         made.log_temperature.fill_(math.log(temperature))
-    found = made.probabilities(torch.zeros(1, 1))[0]
+    found = made.probabilities(torch.zeros(1, 1))[0].detach()
     assert float(found.sum()) == pytest.approx(1, abs=1e-6)
     assert float(found.min()) >= 1e-4 / (1 + 5e-4) - 1e-9
     assert bool(torch.isfinite(found.log()).all())

@@ -184,7 +184,7 @@ def test_it_learns_which_reward_pays_for_which_kind():
     made = scalarizer("conductor")
     made.start(Context(("a", "b"), 1, 0, {"learning_rate": 0.05, "update_every": 1}))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for _ in range(80):
         hidden = torch.rand(64, 1, generator=generator).round() * 2 - 1
         high = torch.cat([(1 + hidden) / 2, (1 - hidden) / 2], dim=1)
         seen = Batch(high, torch.ones(64, dtype=torch.bool), ["any"] * 64, 8, hidden)

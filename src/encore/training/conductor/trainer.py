@@ -27,7 +27,7 @@ from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from encore.chat import ChatFormat
 from encore.errors import UserError
@@ -35,6 +35,7 @@ from encore.rollout.policy import Response
 from encore.scalarization import Batch, Context, Scalarizer, group_advantages, normalized, scores
 from encore.training.agents.trainer import Progress
 from encore.training.conductor import responses
+from encore.training.conductor.configuring import normalization, trl_config
 from encore.training.conductor.curves import WeightHistory, reward_curves
 from encore.training.conductor.hidden import HiddenStates
 from encore.training.conductor.prompts import Prompt, columns_of
@@ -84,7 +85,7 @@ class MultiRewardTrainer(GRPOTrainer):
         self.rl, self.chat, self.prompts, self.progress = settings, chat, prompts, progress
         self.rollout_seed = seed
         self.rewards = Rewards(rewards, settings.bad_rewards, settings.group_size)
-        self.normalization = _normalization(settings, self.rewards.names)
+        self.normalization = normalization(settings, self.rewards.names)
         self.scalarizer = scalarizer
         hidden_size = model.config.get_text_config().hidden_size
         scalarizer.start(Context(self.rewards.names, hidden_size, seed, parameters, model.device))
@@ -97,7 +98,7 @@ class MultiRewardTrainer(GRPOTrainer):
         super().__init__(
             model=model,
             reward_funcs=[_unused_reward],
-            args=_config(settings, model, seed, checkpoints),
+            args=trl_config(settings, model, seed, checkpoints),
             train_dataset=Dataset.from_dict({"prompt": [""] * len(order), "place": list(order)}),
             processing_class=chat.tokenizer,
             callbacks=[_AfterStep(self), *callbacks],
@@ -346,47 +347,6 @@ class _AfterStep(TrainerCallback):
         self.trainer.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-def _normalization(settings: MultiRewardSettings, names: Sequence[str]) -> list[str]:
-    unknown = sorted(set(settings.normalization_by_reward) - set(names))
-    if unknown:
-        raise UserError(f"rl.normalization_by_reward names {unknown[0]!r}: the rewards are {', '.join(names)}")
-    return [settings.normalization_by_reward.get(name, settings.reward_normalization) for name in names]
-
-
 def _unused_reward(**_: Any) -> list[float | None]:
     """TRL wants a reward function; ours are called with more than it gives."""
     raise AssertionError("TRL asked for rewards of completions: _prepare_inputs no longer replaces its generation")
-
-
-def _config(settings: MultiRewardSettings, model: PreTrainedModel, seed: int, checkpoints: Path) -> GRPOConfig:
-    on_gpu = model.device.type == "cuda"
-    return GRPOConfig(
-        output_dir=str(checkpoints),
-        per_device_train_batch_size=settings.responses // settings.device_steps,
-        gradient_accumulation_steps=settings.device_steps,
-        steps_per_generation=settings.device_steps,
-        num_generations=settings.group_size,
-        max_steps=settings.steps,
-        temperature=settings.temperature,
-        max_completion_length=settings.max_response_tokens,
-        beta=0.0,
-        loss_type="dapo" if settings.loss_normalization == "token" else "grpo",
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_share,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        seed=seed,
-        shuffle_dataset=False,  # `order` is already the order in which prompts are answered
-        remove_unused_columns=False,
-        dataloader_pin_memory=on_gpu,
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every,
-        save_total_limit=2,
-        logging_steps=1,
-        report_to=[],
-        disable_tqdm=True,
-    )
