@@ -33,19 +33,19 @@ class WarmupSettings:
 
 @dataclass(frozen=True)
 class PreferenceSettings:
-    """The preference reward's model: `source` is a reward model of the hub or a folder, null: a small head is trained
-    here on `pairs` pairs from validation rows, of which `held_out` are kept to test it."""
+    """The preference reward's model: `source` is a reward model of the hub or a folder; null: a linear head is trained
+    here on `pairs` pairs from validation rows, of which `held_out` are kept to test it; `penalty` weighs squares."""
 
     source: str | None = None
     pairs: int = 300
     held_out: int = 60
-    epochs: float = 2.0
-    learning_rate: float = 1e-3
-    batch_size: int = 16
+    penalty: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < self.pairs:
             raise UserError(f"maestro.preference.held_out is {self.held_out} of {self.pairs} pairs: keep some of both")
+        if self.penalty <= 0:
+            raise UserError(f"maestro.preference.penalty is {self.penalty}: it must be positive")
 
 
 @dataclass(frozen=True)
