@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from encore import arbitration, configuration, tracking
-from encore.report import build, console, html, markdown, verdict
+from encore.report import build, claims, console, html, markdown
 from encore.report.comparison import Comparison, Meta
 from encore.report.reported import ReportedNumbers, load
 from encore.tracking import provenance
@@ -65,7 +65,7 @@ def compare(prism: PrismSettings, numbers: ReportedNumbers, meta: Meta) -> Compa
         rows=rows,
         costs=costs,
         tests=tests,
-        claims=verdict.judge(numbers, tests, SETTING, same_scale=meta.same_scale),
+        claims=claims.judge(numbers, tests, SETTING, same_scale=meta.same_scale),
         correlations=correlations,
         shares=shares,
     )

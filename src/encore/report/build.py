@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from encore.report.comparison import PairedTest, ReportedValue, Row, TypeResult
 from encore.report.reported import ReportedNumbers
-from encore.report.verdict import row_verdict
-from encore.statistics import mcnemar, paired_bootstrap, success_interval
+from encore.report.verdict import NOT_RUN, row_verdict
+from encore.statistics import holm, mcnemar, mcnemar_clustered, nested_bootstrap, success_interval
 
 Outcomes = Mapping[int, Sequence[float]]
 
@@ -30,18 +31,22 @@ def result_row(
     task_types: Sequence[str] | None = None,
     numbers: ReportedNumbers | None = None,
     setting: str = "full",
+    backbone: str | None = None,
     same_scale: bool = False,
 ) -> Row:
-    """One arm on one panel: mean over seeds, interval clustered by game, task types, and the paper's value beside it.
+    """One arm on one panel: mean over seeds, interval over games and seeds (over games alone where there is one seed),
+    task types, and the paper's value beside it.
 
+    `backbone` names the paper's model whose value it is, None its first; those of its others are in `other_reported`.
     `task_types` names the type of each game. Raises ValueError if seeds played different numbers of games.
     """
     seeds = sorted(outcomes)
     played = _matrix(outcomes, seeds, f"{environment} {method} {panel}")
-    interval = success_interval(played)
-    reported, reason = None, ""
+    interval = success_interval(played, over=_over(played))
+    reported, reason, others = None, "", {}
     if numbers is not None:
-        reported = numbers.lookup(environment, method, panel, metric, setting=setting)
+        reported = numbers.lookup(environment, method, panel, metric, setting=setting, backbone=backbone)
+        others = _others(numbers, environment, method, panel, metric, setting, backbone)
         reason = "" if reported else numbers.reason(method, setting)
     row = Row(
         environment=environment,
@@ -59,7 +64,8 @@ def result_row(
         wins=float(played.sum()),
         reported=reported,
         reported_reason=reason,
-        by_type=_by_type(played, task_types, environment, method, panel, metric, numbers, setting),
+        other_reported=others,
+        by_type=_by_type(played, task_types, environment, method, panel, metric, numbers, setting, backbone),
     )
     return dataclasses.replace(row, verdict=row_verdict(row, same_scale=same_scale))
 
@@ -74,9 +80,13 @@ def skipped_row(
     metric: str = "success",
     numbers: ReportedNumbers | None = None,
     setting: str = "full",
+    backbone: str | None = None,
 ) -> Row:
-    """An arm that could not run, with the reason in place of its number; the paper's value is still shown."""
-    reported = numbers.lookup(environment, method, panel, metric, setting=setting) if numbers else None
+    """An arm that did not run, with the reason in place of its number; the paper's value is still shown."""
+    reported, others = None, {}
+    if numbers is not None:
+        reported = numbers.lookup(environment, method, panel, metric, setting=setting, backbone=backbone)
+        others = _others(numbers, environment, method, panel, metric, setting, backbone)
     return Row(
         environment=environment,
         method=method,
@@ -93,6 +103,8 @@ def skipped_row(
         wins=0.0,
         reported=reported,
         reported_reason=numbers.reason(method, setting) if numbers and reported is None else "",
+        other_reported=others,
+        verdict=NOT_RUN,
         skipped=reason,
     )
 
@@ -106,20 +118,22 @@ def paired_test(
     outcomes_b: Outcomes,
     *,
     metric: str = "success",
+    family: str = "",
     bootstrap_seed: int = 0,
 ) -> PairedTest:
     """Arm a against arm b on the same games.
 
-    The bootstrap pairs games, each averaged over all seeds of its arm. Single runs are paired by seed for
-    `per_seed` and McNemar; an arm with one seed (an untrained base has nothing to seed) stands against each seed of
-    the other. Raises ValueError if the arms played different numbers of games.
+    The nested bootstrap draws games and seeds; seeds are drawn together where both arms have the same ones. Single runs
+    are paired by seed for `per_seed` and McNemar; an arm with one seed (an untrained base has nothing to seed) stands
+    against each seed of the other. `clustered_p` is McNemar over all seeds, those of a game together. Raises ValueError
+    if the arms played different numbers of games.
     """
     where = f"{environment} {panel}: {a} against {b}"
     seeds_a, seeds_b = sorted(outcomes_a), sorted(outcomes_b)
     runs_a, runs_b = _matrix(outcomes_a, seeds_a, where), _matrix(outcomes_b, seeds_b, where)
     if runs_a.shape[1] != runs_b.shape[1]:
         raise ValueError(f"{where}: {runs_a.shape[1]} and {runs_b.shape[1]} games; pair arms on one panel only")
-    result = paired_bootstrap(runs_a.mean(axis=0), runs_b.mean(axis=0), seed=bootstrap_seed)
+    result = nested_bootstrap(runs_a, runs_b, pair_seeds=seeds_a == seeds_b, seed=bootstrap_seed)
     if len(seeds_a) == 1 or len(seeds_b) == 1:
         pairs = [(x, y) for x in runs_a for y in runs_b]
     else:
@@ -138,7 +152,40 @@ def paired_test(
         n=result.n,
         per_seed=[float(x.mean() - y.mean()) for x, y in pairs],
         mcnemar_p=[mcnemar(x, y).p for x, y in pairs] if binary else [],
+        clustered_p=mcnemar_clustered(runs_a, runs_b).p if binary else None,
+        family=family,
     )
+
+
+def corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """The same tests with `adjusted_p`: Holm over all tests of one `family`."""
+    adjusted: dict[int, float] = {}
+    for family in dict.fromkeys(test.family for test in tests):
+        places = [place for place, test in enumerate(tests) if test.family == family]
+        adjusted |= dict(zip(places, holm([tests[place].bootstrap_p for place in places]), strict=True))
+    return [dataclasses.replace(test, adjusted_p=adjusted[place]) for place, test in enumerate(tests)]
+
+
+def _over(played: np.ndarray) -> Literal["games", "games_and_seeds"]:
+    return "games_and_seeds" if len(played) > 1 else "games"
+
+
+def _others(
+    numbers: ReportedNumbers,
+    environment: str,
+    method: str,
+    panel: str,
+    metric: str,
+    setting: str,
+    backbone: str | None,
+) -> dict[str, ReportedValue]:
+    names = numbers.backbones()
+    found = {
+        name: numbers.lookup(environment, method, panel, metric, setting=setting, backbone=name)
+        for name in names
+        if name != (backbone or names[0])
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _by_type(
@@ -150,6 +197,7 @@ def _by_type(
     metric: str,
     numbers: ReportedNumbers | None,
     setting: str,
+    backbone: str | None,
 ) -> dict[str, TypeResult]:
     if task_types is None:
         return {}
@@ -159,10 +207,10 @@ def _by_type(
     results = {}
     for name in dict.fromkeys(task_types):  # in order of appearance; renderers sort by the paper's order
         part = played[:, names == name]
-        interval = success_interval(part)
+        interval = success_interval(part, over=_over(part))
         reported: ReportedValue | None = None
         if numbers is not None:
-            reported = numbers.lookup(environment, method, panel, metric, name, setting=setting)
+            reported = numbers.lookup(environment, method, panel, metric, name, setting=setting, backbone=backbone)
         results[name] = TypeResult(float(part.sum()), int(part.size), interval.low, interval.high, reported)
     return results
 

@@ -7,19 +7,11 @@ which rows are shown.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import os
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-from encore.errors import UserError
-
-FORMAT = 1  # raised when a saved comparison of an older Encore can no longer be read
+from encore.report import codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +32,7 @@ class Meta:
     notes: list[str] = field(default_factory=list)
     same_scale: bool = False  # True only if backbone, data and panels are the paper's own
     mlflow_experiment: str | None = None
+    rule: list[str] = field(default_factory=list)  # how verdicts were reached, one sentence each
     reported_scale: str = ""  # the paper's setting in one sentence (`ReportedNumbers.scale`)
     how_to_add: str = ""  # where a new arm goes, one sentence
 
@@ -72,12 +65,13 @@ class Row:
     """One arm on one panel of one environment.
 
     Attributes:
-        method: the arm's id (`base`, `sft`, `random`, `prism_low`, ...); `label` is its name in tables.
+        method: the arm's id (`base`, `sft`, `random`, `prism_gini`, ...); `label` is its name in tables.
         metric: `success` (share of episodes won) or `score` (mean reward in [0, 1]).
         seeds, per_seed: training seeds and the mean of the panel under each, in the same order.
         low, high: 95 % interval of `mean`; `interval` says in words what it is over.
         episodes: episodes in all (seeds x games); `wins`: their sum of outcomes.
-        reported_reason: why there is no `reported` value, where there is none.
+        reported_reason: why there is no `reported` value, where there is none. other_reported: the paper's values of
+        its other backbones.
         skipped: why the arm was not run; such a row has no seeds, no episodes and no mean.
     """
 
@@ -96,6 +90,7 @@ class Row:
     wins: float
     reported: ReportedValue | None = None
     reported_reason: str = ""
+    other_reported: dict[str, ReportedValue] = field(default_factory=dict)
     by_type: dict[str, TypeResult] = field(default_factory=dict)
     verdict: str = ""
     skipped: str = ""
@@ -103,7 +98,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an arm cost, a mean over its seeds; None where a quantity was not measured. `energy_kwh` is an estimate."""
+    """What an arm cost, a mean over its seeds; None where a quantity was not measured. `energy_kwh` is an estimate.
+
+    `training_per_seed_s` is what it took until the policy stood (all phases but `evaluate`), in the order of the seeds.
+    """
 
     environment: str
     method: str
@@ -118,12 +116,22 @@ class Cost:
     energy_kwh: float | None = None
     peak_memory_bytes: float | None = None
     price: float | None = None
+    training_per_seed_s: list[float] = field(default_factory=list)
+
+    @property
+    def training_s(self) -> float | None:
+        """Wall-clock seconds until the policy stands: every phase but `evaluate`, which all arms have alike."""
+        return _total({phase: wall_s for phase, wall_s in self.wall_s.items() if phase != "evaluate"})
 
     @property
     def total_s(self) -> float | None:
         """Wall-clock seconds over all phases; None if there is none or one was not timed, since a part is no total."""
-        known = [wall_s for wall_s in self.wall_s.values() if wall_s is not None and math.isfinite(wall_s)]
-        return sum(known) if known and len(known) == len(self.wall_s) else None
+        return _total(self.wall_s)
+
+
+def _total(wall_s: dict[str, float | None]) -> float | None:
+    known = [value for value in wall_s.values() if value is not None and math.isfinite(value)]
+    return sum(known) if known and len(known) == len(wall_s) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +139,9 @@ class PairedTest:
     """Arm `a` against arm `b` on the same games: mean of a minus mean of b, in fractions of 1.
 
     Attributes:
-        low, high, bootstrap_p: paired bootstrap over games, each game's outcome averaged over seeds. per_seed: the
-        difference under each seed that both arms ran. mcnemar_p: exact two-sided McNemar for each of those seeds (a
-        list, because pooling seeds would count a game twice). n: games.
+        low, high, bootstrap_p: nested bootstrap over games and seeds. per_seed: the difference under each seed.
+        mcnemar_p: exact two-sided McNemar for each of them. clustered_p: the same over all seeds, those of a game kept
+        together; None for scores. n: games. family: tests that one correction covers; adjusted_p: after Holm over it.
     """
 
     environment: str
@@ -148,11 +156,18 @@ class PairedTest:
     n: int
     per_seed: list[float] = field(default_factory=list)
     mcnemar_p: list[float] = field(default_factory=list)
+    clustered_p: float | None = None
+    family: str = ""
+    adjusted_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Spearman rank correlation of a routing score with something it ought not to be a mere copy of."""
+    """How a routing score goes with something it ought not to be a mere copy of.
+
+    `measure` names what `rho` is: Spearman's rank correlation, or, against a category, eta squared of the ranks (0 to
+    1) with the p of Kruskal and Wallis.
+    """
 
     environment: str
     score: str  # e.g. "gini"
@@ -160,6 +175,35 @@ class Correlation:
     rho: float | None
     p: float | None
     n: int
+    measure: str = "Spearman ρ"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two rankings of the same examples: Spearman's rho, and the share that both send to the same half."""
+
+    environment: str
+    kind: str  # "metrics" (of one probe) or "probes" (of one metric)
+    a: str
+    b: str
+    rho: float | None
+    p: float | None
+    same_half: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the gradient of examples with the lowest and the highest scores is: mean share of each matrix in a row's
+    sum of norms; `matrices` are named as in the probe."""
+
+    environment: str
+    score: str
+    matrices: list[str]
+    low: list[float]
+    high: list[float]
+    low_n: int
+    high_n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +238,31 @@ class Claim:
     high: float | None
     verdict: str
     explanation: str
+    adjusted_p: float | None = None  # after Holm over the claims of its family
+
+
+@dataclass(frozen=True, slots=True)
+class CostClaim:
+    """What a paper says of time, and what happened here; made by `cost_verdict.judge`.
+
+    `reported` and `value` are ratios: how many times as long arm b takes as arm a (`faster`), or the probe's share of
+    arm a's total. `low`, `high`: the range over seeds.
+    """
+
+    id: str
+    text: str
+    environment: str
+    kind: str
+    source: str
+    a: str
+    b: str
+    bound: float | None
+    reported: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,61 +276,15 @@ class Comparison:
     claims: list[Claim] = field(default_factory=list)
     correlations: list[Correlation] = field(default_factory=list)
     shares: list[Share] = field(default_factory=list)
+    cost_claims: list[CostClaim] = field(default_factory=list)
+    agreements: list[Agreement] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
 
     def save(self, path: Path | str) -> None:
         """Writes JSON to `path` in one step (a reader sees the old file or the new one). NaN becomes null."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"format": FORMAT, **_finite(dataclasses.asdict(self))}
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        codec.save(self, Path(path))
 
     @classmethod
     def load(cls, path: Path | str) -> Comparison:
         """Reads what `save` wrote. Raises UserError on a missing file, another format or a missing field."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError) as error:
-            raise UserError(f"{path}: no readable JSON ({error}); run the compare stage first") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise UserError(f"{path}: not a comparison of format {FORMAT}; run the compare stage again")
-        del content["format"]
-        try:
-            return _decode(cls, content)
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{path}: not a readable comparison ({error}); run the compare stage again") from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
-
-
-T = TypeVar("T")
-
-
-def _decode(kind: type[T], content: dict[str, Any]) -> T:
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(content) - set(hints))
-    if unknown:
-        raise TypeError(f"{kind.__name__} has no field {unknown[0]!r}")
-    return kind(**{name: _value(hints[name], value) for name, value in content.items()})
-
-
-def _value(hint: Any, value: Any) -> Any:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _decode(hint, value)
-    if origin in (types.UnionType, typing.Union):  # only `X | None` occurs here
-        return None if value is None else _value(next(kind for kind in inner if kind is not type(None)), value)
-    if origin is list:
-        return [_value(inner[0], item) for item in value]
-    if origin is dict:
-        return {key: _value(inner[1], item) for key, item in value.items()}
-    return value
+        return codec.load(cls, Path(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -12,14 +13,21 @@ from rich.text import Text
 from encore.report import narrative, tables
 from encore.report.comparison import Comparison
 
-STYLES = {"good": "green", "bad": "red", "muted": "dim"}
+STYLES = {"good": "green", "partly": "yellow", "bad": "red", "muted": "dim", "strong": "bold"}
 WIDTH = 120
 
 
-def render(comparison: Comparison, width: int = WIDTH, *, color: bool = False) -> str:
+def render(
+    comparison: Comparison,
+    width: int = WIDTH,
+    *,
+    color: bool = False,
+    shown: Sequence[tables.Table] | None = None,
+) -> str:
     """The headline, results, claims, costs and tests as text whose lines are no longer than `width` characters.
 
-    `color` adds terminal colours. Details that only a page has room for (task types, diagnosis) are left to the others.
+    `shown` are other tables instead. `color` adds terminal colours. Details that only a page has room for (task types,
+    diagnosis) are left to the others.
     """
     stream = io.StringIO()
     console = Console(
@@ -27,8 +35,8 @@ def render(comparison: Comparison, width: int = WIDTH, *, color: bool = False) -
     )
     meta = comparison.meta
     console.print(Text(f"{meta.title}\n{narrative.what_was_run(comparison)}\n"))
-    for make in (tables.results, tables.claims, tables.costs, tables.tests):
-        table = make(comparison)
+    makers = (tables.results, tables.claims, tables.cost_claims, tables.costs, tables.tests)
+    for table in [make(comparison) for make in makers] if shown is None else shown:
         if table:
             _print(console, table)
     console.print(Text(narrative.verdict(comparison)))

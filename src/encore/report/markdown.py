@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from encore.report import narrative, tables
 from encore.report.comparison import Comparison
 
 
-def render(comparison: Comparison) -> str:
-    """The whole report as GitHub-flavoured Markdown; text is escaped so that it cannot become markup."""
+def render(comparison: Comparison, shown: Sequence[tables.Table] | None = None) -> str:
+    """The whole report as GitHub-flavoured Markdown; text is escaped so that it cannot become markup.
+
+    `shown` None: the default tables of any comparison.
+    """
     meta = comparison.meta
     parts = [f"# {_escape(meta.title)}", _escape(narrative.what_was_run(comparison))]
     parts += [f"**{_escape(narrative.verdict(comparison))}**", _escape(narrative.caveat(comparison))]
-    parts += [_table(table) for table in tables.all_tables(comparison)]
-    for heading, sentences in (("What to know about the numbers", meta.warnings), ("Notes", meta.notes)):
+    chosen = tables.all_tables(comparison) if shown is None else shown
+    parts += [_table(table) for table in chosen if table]
+    for heading, sentences in (
+        ("How verdicts are reached", meta.rule),
+        ("What to know about the numbers", meta.warnings),
+        ("Notes", meta.notes),
+    ):
         if sentences:
             parts.append(f"## {heading}\n\n" + "\n".join(f"- {_escape(text)}" for text in sentences))
     facts = {"Commit": meta.git_commit, "Command": meta.command, "Machine": meta.machine, "Date": meta.date}

@@ -6,7 +6,6 @@ from encore.report.comparison import Comparison
 from encore.report.verdict import NOT_RUN, summary
 
 ENVIRONMENTS = {"alfworld": "ALFWorld", "webshop": "WebShop"}
-FALSE_ALARM = 0.05
 
 
 def environment_name(environment: str) -> str:
@@ -52,10 +51,12 @@ def caveat(comparison: Comparison) -> str:
     judged = sum(claim.verdict != NOT_RUN for claim in comparison.claims)
     if judged > 1:
         parts.append(
-            f"Each of the {judged} claims is judged by itself at 95 %, so chance alone would decide about "
-            f"{FALSE_ALARM * judged:.1f} of them if no arm differed."
+            f"The {judged} claims are judged together: Holm's correction keeps the chance of any false 'reproduced' "
+            "among those of a family at 5 %."
         )
+    if comparison.cost_claims:
+        parts.append("Times are of this machine, as busy as it was.")
     trained = [len(row.seeds) for row in rows if len(row.seeds) > 1]
     if rows and (not trained or min(trained) < 3):
-        parts.append("Intervals are over games, not over training again, which so few seeds cannot show.")
+        parts.append("Intervals are over games and seeds; so few seeds say little about training again.")
     return " ".join(parts)

@@ -27,8 +27,8 @@ class PaperClaim:
 
 @dataclass(frozen=True, slots=True)
 class PaperCostClaim:
-    """What the paper says of time. `kind`: `faster` (arm a takes less time than arm b) or `probe_share` (the probe takes
-    less than `bound` of arm a's total)."""
+    """What the paper says of time. `kind`: `faster` (arm a takes less time than arm b) or `probe_share` (the probe
+    takes less than `bound` of arm a's total)."""
 
     id: str
     text: str

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encore.report.build import paired_test, result_row, skipped_row
-from encore.report.comparison import Comparison, Correlation, Cost, Meta, Row, Share
+from encore.report.build import corrected, paired_test, result_row, skipped_row
+from encore.report.claims import judge
+from encore.report.comparison import Agreement, Comparison, Correlation, Cost, Meta, Profile, Row, Share
+from encore.report.cost_verdict import judge as judge_costs
 from encore.report.reported import ReportedNumbers, load
-from encore.report.verdict import judge
+from encore.report.verdict import RULE
 
 ROOT = Path(__file__).resolve().parents[3]
 TYPES = (
@@ -29,6 +31,12 @@ SETTING = "full"
 @pytest.fixture(scope="session")
 def numbers() -> ReportedNumbers:
     return load(ROOT / "experiments/prism/reported.yaml")
+
+
+@pytest.fixture(scope="session")
+def reported_numbers(numbers: ReportedNumbers) -> ReportedNumbers:
+    """For modules in which `numbers` is a module."""
+    return numbers
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +60,14 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
                 "alfworld", arm, panel, outcomes[arm, panel], task_types=types, numbers=numbers, setting=SETTING
             )
             rows.append(made)
-    rows.append(skipped_row("alfworld", "hpt", "unseen", "needs pass rates", numbers=numbers, setting=SETTING))
+    rows.append(skipped_row("alfworld", "hpt", "unseen", "no pass rates", numbers=numbers, setting=SETTING))
     pairs = [("sft", "base"), ("prism_gini", "random"), ("prism_gini", "inverse_gini"), ("random", "sft")]
     tests = [
         paired_test("alfworld", panel, a, b, outcomes[a, panel], outcomes[b, panel])
         for panel in games
         for a, b in pairs
     ]
+    tests = corrected([dataclasses.replace(test, family="claims") for test in tests])
     labels = {row.method: row.label for row in rows}
     costs = [
         Cost(
@@ -74,6 +83,7 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
             flops=None if arm == "base" else 9.4e12,
             energy_kwh=0.0021,
             peak_memory_bytes=1.1e9,
+            training_per_seed_s=[] if arm == "base" else [100.0 + 40 * index, 115.0 + 40 * index][: len(seeds[arm])],
         )
         for index, arm in enumerate(CHANCE)
     ]
@@ -93,6 +103,7 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
             warnings=list(numbers.warnings.values()),
             notes=["Generated games of the small size; the paper plays the official ones."],
             mlflow_experiment="prism",
+            rule=list(RULE),
         ),
         rows=rows,
         costs=costs,
@@ -102,7 +113,14 @@ def comparison(numbers: ReportedNumbers) -> Comparison:
             Correlation("alfworld", "gini", "length in tokens", -0.412, 1e-6, 300),
             Correlation("alfworld", "gini", "loss", 0.77, 0.0, 300),
             Correlation("alfworld", "gini", "a constant", None, None, 300),
+            Correlation("alfworld", "gini", "task type", 0.31, 0.002, 300, "η² of ranks"),
         ],
+        cost_claims=judge_costs(numbers, costs),
+        agreements=[
+            Agreement("alfworld", "metrics", "gini", "cv", 0.93, 0.0, 0.91, 300),
+            Agreement("alfworld", "probes", "gini of a", "gini of b", None, None, None, 300),
+        ],
+        profiles=[Profile("alfworld", "gini", ["layers.0.q", "layers.0.k"], [0.6, 0.4], [0.9, 0.1], 30, 30)],
         shares=[Share("alfworld", "prism_gini", name, 10 + 5 * index, 50) for index, name in enumerate(TYPES)],
     )
 
@@ -152,4 +170,9 @@ def hostile(comparison: Comparison) -> Comparison:
         claims,
         [Correlation(HOSTILE, HOSTILE, HOSTILE, nan, nan, 1)],
         [Share(HOSTILE, HOSTILE, HOSTILE, 0, 0)],
+        [
+            dataclasses.replace(c, text=HOSTILE, source=HOSTILE, explanation=HOSTILE, value=nan)
+            for c in comparison.cost_claims
+        ],
+        [Agreement(HOSTILE, HOSTILE, HOSTILE, HOSTILE, nan, nan, nan, 1)],
     )

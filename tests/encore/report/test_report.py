@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from encore.errors import UserError
-from encore.report import console, html, markdown, narrative, numbers, plots, tables
-from encore.report.build import paired_test, result_row
+from encore.report import console, html, markdown, narrative, numbers, plots, sections, tables
+from encore.report.build import corrected, paired_test, result_row
 from encore.report.comparison import Comparison, Meta, ReportedValue
+from encore.report.reported import ReportedNumbers
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 EMPTY = Comparison(Meta("prism", "Title", "smoke", "a tiny model", "Qwen3-8B", "", "", "", ""))
@@ -114,8 +115,12 @@ def test_every_number_is_on_the_page(comparison: Comparison) -> None:
     for test in comparison.tests:
         shown = [numbers.points(test.difference), *map(numbers.points, test.per_seed)]
         assert all(value in page and value in text for value in shown)
-    for claim in comparison.claims:
+    for claim in [*comparison.claims, *comparison.cost_claims]:
         assert claim.verdict in page and claim.explanation in page
+    for sentence in comparison.meta.rule:
+        assert " ".join(sentence.split()) in page
+    for found in comparison.agreements:
+        assert found.a in page and numbers.decimal(found.rho) in page
     for fact in (
         comparison.meta.git_commit,
         comparison.meta.command,
@@ -131,12 +136,13 @@ def test_every_number_is_on_the_page(comparison: Comparison) -> None:
 def test_reported_and_reproduced_are_two_columns_with_their_scales(comparison: Comparison) -> None:
     table = tables.results(comparison)
     names = [column.name for column in table.columns]
-    assert "Here, %" in names and "Paper, %" in names
+    assert names[1:6] == ["Reported, %", "Reproduced, %", "95 % interval", "Seeds", "Verdict"]
     assert "Qwen3-8B" in table.lead and comparison.meta.backbone in table.lead and "nothing is subtracted" in table.lead
     assert "not the paper's scale" in narrative.caveat(comparison)
     sft = next(row for row in comparison.rows if row.method == "sft")
     cells = next(cells for group in table.groups for cells in group.rows if cells[0].text == sft.label)
-    assert cells[names.index("Paper, %")].text == "45.31"
+    assert cells[names.index("Reported, %")].text == "45.31"
+    assert cells[names.index("Verdict")].text == "other scale"
     assert sft.mean is not None
     apart = numbers.points(sft.mean - 0.4531)
     assert apart not in " ".join(cell.text for cell in cells)
@@ -144,7 +150,7 @@ def test_reported_and_reproduced_are_two_columns_with_their_scales(comparison: C
 
 def test_a_skipped_arm_says_why(comparison: Comparison) -> None:
     for render in (html.render, markdown.render, console.render):
-        assert "HPT was not run: needs pass rates." in render(comparison)
+        assert "HPT was not run: no pass rates." in render(comparison)
     assert "HPT" not in narrative.what_was_run(comparison)
 
 
@@ -194,7 +200,7 @@ def test_json_holds_no_nan(hostile: Comparison, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"format": 0}', '{"format": 1}', '{"format": 1, "meta": {"paper": "x"}}', '{"format": 1, "mata": 1}'],
+    ["{", "[]", '{"format": 0}', '{"format": 2}', '{"format": 2, "meta": {"paper": "x"}}', '{"format": 2, "mata": 1}'],
 )
 def test_another_file_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
     path = tmp_path / "comparison.json"
@@ -279,3 +285,43 @@ def test_pairs_come_from_outcomes() -> None:
 def test_titles_with_entities_survive(comparison: Comparison) -> None:
     meta = dataclasses.replace(comparison.meta, title="A & B < C")
     assert entities.escape("A & B < C") in html.render(dataclasses.replace(comparison, meta=meta))
+
+
+def test_a_layout_is_shown_in_its_order_and_alone(comparison: Comparison) -> None:
+    layout = [
+        sections.Figures("plots", "Some plots", [("one", "<svg></svg>")], note="a note"),
+        tables.tests(comparison),
+    ]
+    page = Page(html.render(comparison, layout))
+    assert page.text.index("Some plots") < page.text.index("Paired tests")
+    assert "a note" in page.text and "Cost beside score" not in page.text
+    only = markdown.render(comparison, sections.tables_of(layout))
+    assert "## Paired tests" in only and "## Cost beside score" not in only
+    assert "Claims of the paper" not in console.render(comparison, shown=[tables.tests(comparison)])
+
+
+def test_families_are_corrected_apart() -> None:
+    pair = paired_test("alfworld", "seen", "sft", "base", {0: [1] * 20 + [0] * 5}, {0: [0] * 20 + [1, 0, 0, 0, 0]})
+    alone = dataclasses.replace(pair, family="alone")
+    first, second, third = corrected([pair, pair, alone])
+    assert first.adjusted_p == second.adjusted_p == pytest.approx(min(1, 2 * pair.bootstrap_p))
+    assert third.adjusted_p == pytest.approx(pair.bootstrap_p)
+
+
+def test_other_backbones_of_the_paper_stand_beside(reported_numbers: ReportedNumbers) -> None:
+    row = result_row("webshop", "sft", "test", {0: [1.0, 0.0]}, numbers=reported_numbers)
+    assert row.reported is not None and row.reported.value == 42.97
+    assert row.other_reported["Llama-3.1-8B-Instruct"].value == 18.75
+    llama = result_row(
+        "webshop", "sft", "test", {0: [1.0, 0.0]}, numbers=reported_numbers, backbone="Llama-3.1-8B-Instruct"
+    )
+    assert llama.reported is not None and llama.reported.value == 18.75
+    assert list(llama.other_reported) == ["Qwen3-8B"]
+
+
+def test_an_interval_of_two_seeds_is_over_them_too() -> None:
+    apart = result_row("alfworld", "sft", "seen", {0: [1] * 30 + [0] * 10, 1: [1] * 10 + [0] * 30})
+    same = result_row("alfworld", "sft", "seen", {0: [1] * 20 + [0] * 20, 1: [1] * 20 + [0] * 20})
+    assert apart.low is not None and apart.high is not None and same.low is not None and same.high is not None
+    assert apart.high - apart.low > 2 * (same.high - same.low)
+    assert "seed" in apart.interval
