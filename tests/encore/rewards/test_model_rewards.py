@@ -14,23 +14,7 @@ from encore.errors import UserError
 from encore.rewards import Context
 from encore.rewards.likelihood import of_tokens
 
-WORDS = [
-    "the",
-    "kitchen",
-    "door",
-    "is",
-    "open",
-    "and",
-    "a",
-    "lamp",
-    "stands",
-    "on",
-    "the",
-    "desk",
-    "near",
-    "two",
-    "apples",
-]
+WORDS = ["the", "kitchen", "door", "is", "open", "and", "a", "lamp", "stands", "on", "desk", "near", "two", "apples"]
 GENERATOR = random.Random(0)
 
 
@@ -38,8 +22,7 @@ def words(least, most):
     return " ".join(GENERATOR.choice(WORDS) for _ in range(GENERATOR.randint(least, most)))
 
 
-PROMPTS = [words(1, 30) for _ in range(4) for _ in range(1)]
-PROMPTS = [prompt for prompt in PROMPTS for _ in range(4)]
+PROMPTS = [prompt for prompt in [words(1, 30) for _ in range(4)] for _ in range(4)]
 COMPLETIONS = [f"<think>{words(0, 40)}</think><answer>{words(1, 5)}</answer>" for _ in PROMPTS]
 COMPLETIONS[5] = "no tags at all"
 ANSWERS = [answer for answer in [words(1, 6) for _ in range(4)] for _ in range(4)]
