@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from encore.report.comparison import ReportedValue
-from encore.report.verdict import reported_difference
-from encore.statistics import success_interval
+from encore.report.verdict import (
+    ALPHA,
+    DIRECTION,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    OTHER_SCALE,
+    REPRODUCED,
+    reported_difference,
+)
+from encore.statistics import holm, success_interval
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import Gain, gain
 from experiments.g2is.reported import PaperClaim, Reported
 
 JUDGED = ("exact", "loss")
-WORDS = {"better": "direction reproduced", "worse": "opposite", "not distinguishable": "not distinguishable"}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim on one target, at one fraction, by one metric; `gain` None: one of the two arms did not run."""
+    """A claim on one target, at one fraction, by one metric; `gain` None: one of the two arms did not run.
+
+    `adjusted_p`: by Holm, over the claims that the paper prints, or over those that it does not, by the same metric.
+    """
 
     claim: PaperClaim
     target: str
     fraction: float
     metric: str
     gain: Gain | None
+    adjusted_p: float | None = None
 
     @property
     def verdict(self) -> str:
-        return "not run" if self.gain is None else WORDS[self.gain.verdict]
+        """In the words of `encore.report.verdict`: see there."""
+        if self.gain is None:
+            return NOT_RUN
+        if self.gain.difference <= 0:
+            return NOT_REPRODUCED
+        p = self.gain.p if self.adjusted_p is None else self.adjusted_p
+        return REPRODUCED if self.gain.verdict == "better" and p <= ALPHA else DIRECTION
 
 
 def judge(found: Collected, numbers: Reported) -> list[Judged]:
@@ -40,7 +57,20 @@ def judge(found: Collected, numbers: Reported) -> list[Judged]:
                 for metric in JUDGED:
                     tested = None if a is None or b is None else gain(a.scores[metric], b.scores[metric])
                     judged.append(Judged(claim, target, fraction, metric, tested))
-    return judged
+    return adjusted(judged)
+
+
+def adjusted(judged: list[Judged]) -> list[Judged]:
+    """The same with p-values adjusted within each family."""
+    made = list(judged)
+    families: dict[tuple[bool, str], list[int]] = {}
+    for place, one in enumerate(judged):
+        if one.gain is not None:
+            families.setdefault((one.claim.table is None, one.metric), []).append(place)
+    for places in families.values():
+        for place, p in zip(places, holm([g.p for at in places if (g := judged[at].gain) is not None]), strict=True):
+            made[place] = replace(judged[place], adjusted_p=p)
+    return made
 
 
 def range_of(claim: PaperClaim, numbers: Reported) -> tuple[str, int, int]:
@@ -86,13 +116,13 @@ def beside(found: Collected, numbers: Reported, *, same_scale: bool = False) -> 
                 arm = found.find(method, task, at) if task in found.g2is.targets else None
                 if arm is None:
                     why = f"{method} was not run" if task in found.g2is.targets else f"{task} is no target here"
-                    rows.append(Beside(table.id, task, method, value, None, None, None, f"not run: {why}"))
+                    rows.append(Beside(table.id, task, method, value, None, None, None, f"{NOT_RUN}: {why}"))
                     continue
                 interval = success_interval(arm.scores["exact"])
-                verdict = "other scale, not compared"
+                verdict = OTHER_SCALE
                 if same_scale:
                     inside = interval.low <= value.value / 100 <= interval.high
-                    verdict = "agrees" if inside else "above" if interval.low > value.value / 100 else "below"
+                    verdict = REPRODUCED if inside else NOT_REPRODUCED
                 rows.append(Beside(table.id, task, method, value, interval.mean, interval.low, interval.high, verdict))
     return rows
 
@@ -101,16 +131,17 @@ def summary(judged: list[Judged]) -> str:
     """In words, whether G2IS beats LESS and chance here."""
     parts = []
     for claim, rival in (("g2is-above-less", "LESS"), ("g2is-above-random", "a random choice")):
-        verdicts = [one.verdict for one in judged if one.claim.id == claim and one.metric == "loss"]
-        exact = [one.verdict for one in judged if one.claim.id == claim and one.metric == "exact"]
-        if not verdicts or set(verdicts) == {"not run"}:
+        counts = {}
+        for metric in JUDGED:
+            gains = [one.gain.verdict for one in judged if one.claim.id == claim and one.metric == metric and one.gain]
+            counts[metric] = (gains.count("better"), gains.count("worse"), len(gains))
+        better, worse, number = counts["loss"]
+        if not number:
             parts.append(f"G2IS against {rival}: not run.")
             continue
-        better, worse = (verdicts.count(WORDS[word]) for word in ("better", "worse"))
-        beats = better > 0 and better > worse
         parts.append(
-            f"G2IS {'beats' if beats else 'does not beat'} {rival} here: by target loss it is better on {better} and "
-            f"worse on {worse} of {len(verdicts)} comparisons of a target and a fraction; by exact match better on "
-            f"{exact.count(WORDS['better'])} and worse on {exact.count(WORDS['worse'])}; the rest cannot be told apart."
+            f"G2IS {'beats' if better > worse else 'does not beat'} {rival} here: of {number} comparisons of a target "
+            f"and a fraction it is better on {better} and worse on {worse} by target loss, better on "
+            f"{counts['exact'][0]} and worse on {counts['exact'][1]} by exact match; the rest cannot be told apart."
         )
     return " ".join(parts)

@@ -117,6 +117,7 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[page
                 "fraction": one.fraction,
                 "metric": one.metric,
                 "gain": None if one.gain is None else one.gain.as_dict(),
+                "adjusted_p": one.adjusted_p,
                 "verdict": one.verdict,
             }
             for one in judged

@@ -8,6 +8,7 @@ import numpy as np
 
 from encore.report import numbers as write
 from encore.report.tables import Cell, Column, Group, Table
+from encore.report.verdict import DIRECTION, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from encore.statistics import mean_interval
 from experiments.g2is import claims, collect
 from experiments.g2is.collect import Arm, Collected, Preparation
@@ -16,7 +17,7 @@ from experiments.g2is.reported import Reported
 
 REFERENCE = "random"
 TONES = {"better": "good", "worse": "bad"}
-CLAIM_TONES = {"direction reproduced": "good", "opposite": "bad", "not run": "muted"}
+CLAIM_TONES = {REPRODUCED: "good", DIRECTION: "partly", NOT_REPRODUCED: "bad", NOT_RUN: "muted"}
 
 
 def share(fraction: float) -> str:
@@ -166,7 +167,11 @@ def claims_table(judged: list[claims.Judged], found: Collected, numbers: Reporte
         Column("Reproduced"),
         Column("Verdict", numeric=False),
     ]
-    lead = "The paper's differences are of other targets and another model; a verdict is about the direction here."
+    lead = (
+        "Reproduced: above here, the interval and every seed above zero, and p at most 5 % after Holm's correction "
+        "over the claims judged by the same metric. Direction only: above here, and one of these fails. The paper's "
+        "differences are of other targets and another model; a verdict is about the direction here."
+    )
     return Table("claims", "Claims of the paper", columns, groups, lead=lead)
 
 

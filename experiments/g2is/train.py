@@ -123,6 +123,7 @@ def _work(share: Sequence[Sequence[Cell]]) -> None:
                     RUNS / "data" / "pool.jsonl",
                     *(RUNS / "data" / target for target in tested),
                     *policy.files(),
+                    *code(),
                 ],
             )
             if _finished(one.out, run.inputs_hash):
@@ -135,6 +136,15 @@ def _work(share: Sequence[Sequence[Cell]]) -> None:
                 evaluate.evaluate(run, tested, trained.model, trained.tokenizer, g2is.evaluate, policy.max_length)
                 run.result(trained.facts | {"shared_training": trained.used > 0})
                 trained.used += 1
+
+
+def code() -> list[Path]:
+    """The modules that a cell's result follows from: after an edit of theirs a finished cell is made again."""
+    from encore.evaluation import answers
+    from encore.training import supervised
+
+    files = [__file__, *(module.__file__ for module in (evaluate, answers, supervised))]
+    return [Path(os.path.relpath(file)) for file in files if file]
 
 
 def _finished(out: Path, inputs_hash: str) -> bool:

@@ -23,7 +23,7 @@ from encore.errors import UserError
 from encore.gradients import Store
 from experiments.g2is import claims, reported, select
 from experiments.g2is import data as data_stage
-from experiments.g2is.paired import gain
+from experiments.g2is.paired import Gain, gain
 from experiments.g2is.settings import G2isSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,6 +323,18 @@ def test_a_verdict_wants_the_interval_and_every_seed():
     assert gain(mixed, np.zeros((3, 100))).verdict == "not distinguishable"
     with pytest.raises(ValueError, match="not pairs"):
         gain(ones, np.zeros((3, 99)))
+
+
+def test_claims_are_corrected_for_their_number(numbers):
+    claim = next(claim for claim in numbers.claims if claim.id == "g2is-above-less")
+
+    def judged(p):
+        return claims.Judged(claim, "logic", 0.05, "loss", Gain(0.1, 0.01, 0.2, p, [0.1, 0.1], 50))
+
+    alone, among = claims.adjusted([judged(0.03)]), claims.adjusted([judged(0.03), judged(0.04)])
+    assert [one.verdict for one in alone] == ["reproduced"]
+    assert [one.verdict for one in among] == ["direction only"] * 2
+    assert claims.Judged(claim, "logic", 0.05, "loss", None).verdict == "not run"
 
 
 @pytest.fixture(scope="module")
