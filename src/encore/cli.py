@@ -24,7 +24,7 @@ class Command:
     """One subcommand.
 
     Attributes:
-        group, name: `encore <group> <name>`.
+        group, name: `encore <group> <name>`; without a name the group is the subcommand: `encore <group>`.
         help: one line, a sentence without a full stop.
         run: `module:function`, imported on the call; takes the parsed arguments and returns an exit status.
         arguments: adds the subcommand's arguments to its parser.
@@ -39,6 +39,7 @@ class Command:
 
 GROUPS = {
     "profile": "the scales of the experiments",
+    "plan": "a dry run of a profile: stages, hours, memory, disk",
     "track": "the runs of this checkout and their copies in MLflow",
     "data": "download the official data of the environments",
 }
@@ -55,6 +56,14 @@ def _runs_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paper", help="prism, g2is, maestro or agents")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, as prism.seeds=[0]")
+    parser.add_argument("--profile", default="paper", help="smoke, laptop, gpu or paper (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--no-build", action="store_true", help="only count: build no small model")
+
+
 def _alfworld_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", default="data/alfworld", help="where to put it (default: %(default)s)")
 
@@ -64,6 +73,9 @@ def _webshop_folder(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: list[Command] = [
+    Command(
+        "plan", "", "a dry run of a profile: stages, hours, memory, disk", "encore.planning.command:command", _plan
+    ),
     Command("profile", "use", "compose params.yaml for a profile", "encore.profiles:command", _profile),
     Command("track", "sync", "send to MLflow what is missing there", "encore.tracking.commands:sync", _runs_folder),
     Command("track", "list", "list finished runs", "encore.tracking.commands:list_runs", _runs_folder),
@@ -86,6 +98,11 @@ def build_parser() -> argparse.ArgumentParser:
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     for group, text in GROUPS.items():
         names = groups.add_parser(group, help=text, description=text[0].upper() + text[1:] + ".")
+        alone = [command for command in COMMANDS if command.group == group and not command.name]
+        if alone:
+            alone[0].arguments(names)
+            names.set_defaults(run=alone[0].run)
+            continue
         subcommands = names.add_subparsers(metavar="SUBCOMMAND", required=True)
         for command in COMMANDS:
             if command.group == group:
