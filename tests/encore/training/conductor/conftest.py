@@ -98,7 +98,7 @@ def train(chat, start, tmp_path):
         trained, result = multi_reward_rl(
             model,
             chat,
-            prompts or PROMPTS,
+            PROMPTS if prompts is None else prompts,
             rewards or REWARDS,
             scalarizer(name),
             small(**changes),
