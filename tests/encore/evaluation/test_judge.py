@@ -113,7 +113,7 @@ def test_places_are_swapped_so_that_a_judge_of_places_decides_nothing(cache):
 @pytest.mark.parametrize(("swap", "requests_a_case"), [("alternate", 3), ("both", 6), ("none", 3)])
 def test_a_judge_of_contents_says_the_same_in_every_place(cache, swap, requests_a_case):
     bench = Bench(likes_length)
-    comparisons = [Comparison("w", "q", "long response", "short"), Comparison("l", "q", "short", "long response")]
+    comparisons = [Comparison("w", "q", "long response", "short"), Comparison("l", "q2", "short", "long response")]
     comparisons.append(Comparison("t", "q", "equal", "laeuq"))
     with served(bench) as url:
         rulings = Judge(JudgeSettings(url=url, **FAST), cache).preferences(comparisons, swap=swap)

@@ -49,15 +49,15 @@ def test_grades_are_means_over_votes_that_can_be_read():
         reward = make(url, "score", votes=3, reasks=0, concurrency=1)
         assert reward(prompts=["p", "p"], completions=["a", "b"]) == [pytest.approx(0.65), None]
     with served(Bench(grades_by_length)) as url:
-        assert make(url, "score")(prompts=["p"] * 2, completions=["xxxxxxx", "x"]) == [0.7, 0.1]
+        assert make(url, "score")(prompts=["p"] * 2, completions=["xxxxx", ""]) == [0.5, 0.0]
 
 
 @pytest.mark.parametrize("said", ["RANKING: 1 > 2", "RANKING: 1 > 2 > 2", "RANKING: 1 > 2 > 4", "1 > 2 > 3"])
 def test_an_order_that_is_none_leaves_the_group_unscored(said):
     bench = Bench(lambda body: said)
     with served(bench) as url:
-        assert make(url, "rank", reasks=1)(prompts=["p"] * 3, completions=["a", "b", "c"]) == [None] * 3
-    assert len(bench.asked) == 2
+        assert make(url, "rank", reasks=1, votes=1)(prompts=["p"] * 3, completions=["a", "b", "c"]) == [None] * 3
+    assert len(bench.asked) == 2, "once, and once again"
 
 
 def test_what_is_missing_or_no_group_is_said():

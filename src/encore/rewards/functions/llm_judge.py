@@ -27,7 +27,7 @@ class Settings:
     """
 
     mode: Literal["score", "rank"] = "rank"
-    judge: JudgeSettings = field(default_factory=lambda: JudgeSettings(votes=1))
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
 
 
 class Reward:
