@@ -2,8 +2,9 @@
 
 A tiny model gains little from a second thread, and one environment needs nothing of another until the comparison. DVC
 gives its lock free while a command runs, so that several `dvc repro` of different stages may run at once
-(https://dvc.org/doc/command-reference/repro). In the end `dvc repro prism.compare` looks at everything once more: what
-it finds up to date is up to date, however it was made.
+(https://dvc.org/doc/command-reference/repro), and stages need not import torch each for itself (`experiments.warm`). In
+the end `dvc repro prism.compare` looks at everything once more: what it finds up to date is up to date, however it was
+made.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from encore import configuration, tracking
 from encore.errors import UserError
+from experiments import warm
 from experiments.prism.settings import PrismSettings, settings
 
 TARGET = "prism.compare"
@@ -44,6 +48,33 @@ def chain(prism: PrismSettings, environment: str) -> list[str]:
     return stages
 
 
+class Warm:
+    """A process that has imported what stages import, started when it is first asked for; see `experiments.warm`."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path, self.threads = path, threads
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> dict[str, str]:
+        """The variable by which stages find it; empty if it did not start, and stages do without it."""
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "experiments.warm", str(self.path)],
+                env={"OMP_NUM_THREADS": str(self.threads), **os.environ},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        while self.process.poll() is None and not self.path.exists():
+            time.sleep(0.05)
+        return {warm.VARIABLE: str(self.path)} if self.process.poll() is None else {}
+
+    def stop(self) -> None:
+        """Ends it; a stage that it runs is over by then."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @dataclass
 class Repro:
     """One `dvc repro`, run again while another process is in its way; its lines are printed behind `name`."""
@@ -51,6 +82,7 @@ class Repro:
     name: str
     arguments: Sequence[str]
     threads: int
+    warm: Warm | None = None
     process: subprocess.Popen[str] | None = None
     status: int | None = None
     stopped: bool = False
@@ -78,9 +110,10 @@ class Repro:
 
     def _once(self) -> int:
         self.lines = []
+        found = self.warm.start() if self.warm is not None else {}
         self.process = subprocess.Popen(
             ["dvc", "repro", "--wait-for-lock", *self.arguments],
-            env={"OMP_NUM_THREADS": str(self.threads), **os.environ},
+            env={"OMP_NUM_THREADS": str(self.threads), **os.environ, **found},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -123,6 +156,9 @@ def side_by_side(repros: Sequence[Repro]) -> None:
             deadline = time.monotonic() + GRACE_S
             while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
                 time.sleep(0.1)
+        for repro in repros:
+            if repro.warm is not None:
+                repro.warm.stop()
     failed = [repro for repro in repros if repro.status]
     if failed:
         raise UserError(f"`dvc repro` failed{f' for {failed[0].name}' if failed[0].name else ''}: see its lines above")
@@ -152,7 +188,13 @@ def main() -> None:
         if jobs >= len(prism.environments) > 1:
             side_by_side([Repro("base", ["base.pretrain"], available)])
             threads = max(1, available // len(prism.environments))
-            side_by_side([Repro(name, ["--single-item", *chain(prism, name)], threads) for name in prism.environments])
+            with tempfile.TemporaryDirectory(prefix="encore-") as folder:
+                side_by_side(
+                    [
+                        Repro(name, ["--single-item", *chain(prism, name)], threads, Warm(Path(folder, name), threads))
+                        for name in prism.environments
+                    ]
+                )
     last = Repro("", options.targets, available)
     side_by_side([last])
     if last.skipped:

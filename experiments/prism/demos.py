@@ -6,6 +6,7 @@ from encore import configuration, tracking
 from encore.demonstrations import demonstrate
 from encore.environments import load as load_tasks
 from encore.trajectories import write_jsonl
+from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, settings
 
@@ -43,4 +44,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.prism.demos")
     main()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from encore import configuration, models, tracking
-from encore.chat import chat_format
+from encore import configuration, tracking
 from encore.environments import load as load_tasks
 from encore.evaluation import EvaluationSettings
 from encore.policy import PolicySettings
-from experiments.agents.play import play_panels
+from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import cell, group, settings
 
@@ -36,6 +35,10 @@ def main() -> None:
         inputs=[path for path in (trained / "policy.json", trained / "model") if path.exists()],
         continues=trained,
     ) as run:
+        from encore import models  # only now: a warm process has them already
+        from encore.chat import chat_format
+        from experiments.agents.play import play_panels
+
         model, tokenizer = models.load(policy, source=json.loads((trained / "policy.json").read_text())["source"])
         # The section with its panels, so that a panel that the environment does not know is refused before the first.
         tasks = load_tasks(name, section)
@@ -45,4 +48,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.prism.evaluate")
     main()

@@ -11,6 +11,7 @@ from encore import configuration, tracking
 from encore.environments import load as load_tasks
 from encore.policy import PolicySettings
 from encore.trajectories import read_jsonl
+from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, PassRateSettings, settings
 from experiments.prism.tasks import tasks_of
@@ -78,4 +79,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.prism.pass_rates")
     main()

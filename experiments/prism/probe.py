@@ -10,13 +10,11 @@ import math
 import re
 
 import numpy as np
-import torch
 
-from encore import configuration, gradients, models, tracking
-from encore.chat import chat_format
-from encore.gradients.layers import find_layers
+from encore import configuration, tracking
 from encore.policy import PolicySettings
 from encore.trajectories import read_jsonl, tokenize
+from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, ProbeSettings
 
@@ -45,6 +43,12 @@ def main() -> None:
         inputs=[demos, *policy.files()],
     ) as run:
         run.tag({"environment": options.environment})
+        import torch  # only now: a warm process has them already
+
+        from encore import gradients, models
+        from encore.chat import chat_format
+        from encore.gradients.layers import find_layers
+
         trajectories = read_jsonl(demos)
         model, tokenizer = models.load(policy)
         chat = chat_format(tokenizer)
@@ -86,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.prism.probe")
     main()

@@ -13,6 +13,7 @@ from encore.policy import PolicySettings
 from encore.training import SFTSettings
 from encore.training.agents import AgentRLSettings
 from encore.trajectories import read_jsonl
+from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import RUNS, cell, group, settings
 from experiments.prism.tasks import tasks_of
@@ -111,4 +112,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.prism.train")
     main()
