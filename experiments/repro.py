@@ -112,7 +112,7 @@ class Repro:
         self.lines = []
         found = self.warm.start() if self.warm is not None else {}
         self.process = subprocess.Popen(
-            ["dvc", "repro", "--wait-for-lock", *self.arguments],
+            ["dvc", "--wait-for-lock", "repro", *self.arguments],
             env={"OMP_NUM_THREADS": str(self.threads), **os.environ, **found},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -18,7 +18,7 @@ from experiments.repro import Repro, chain, side_by_side
 
 @pytest.fixture
 def dvc(tmp_path, monkeypatch):
-    """Puts a shell script in the place of `dvc`; its arguments are those of `dvc repro --wait-for-lock`."""
+    """Puts a shell script in the place of `dvc`; its arguments are those of `dvc --wait-for-lock repro`."""
 
     def write(script):
         path = tmp_path / "dvc"
