@@ -76,8 +76,6 @@ def test_the_same_inputs_give_the_same_head_and_report(tmp_path, source, trained
     assert again == report
     folders = (folder, tmp_path / "model")
     heads = [AutoModelForSequenceClassification.from_pretrained(path).score.weight for path in folders]
-        AutoModelForSequenceClassification.from_pretrained(path).score.weight for path in (folder, tmp_path / "model")
-    ]
     assert torch.equal(*heads)
 
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 
 import pytest
+from trl.trainer.utils import get_callable_name, is_async_callable
 
 from encore import rewards
 from encore.errors import UserError
@@ -27,6 +28,8 @@ def test_every_reward_has_what_a_reward_needs(name):
     assert isinstance(made, rewards.Reward)
     assert made.name == made.__name__ == name
     assert made.label
+    assert get_callable_name(made) == name
+    assert not is_async_callable(made)
     parameters = list(inspect.signature(made).parameters)
     assert parameters[:2] == ["prompts", "completions"], "TRL and trainers pass these by name"
     assert parameters[-1] == "columns", "and columns that the reward does not know"
