@@ -92,8 +92,8 @@ def plan(subject: Subject) -> PaperPlan:
             to_rl = routed(name, method)[1]
             if to_rl and prism.rl[name].tasks_per_iteration > to_rl:
                 raise UserError(
-                    f"prism.rl.{name}.tasks_per_iteration is {prism.rl[name].tasks_per_iteration}, and '{method}' sends "
-                    f"{to_rl} tasks to RL: lower it, or raise {name}.demonstrations"
+                    f"prism.rl.{name}.tasks_per_iteration is {prism.rl[name].tasks_per_iteration}, and '{method}' "
+                    f"sends {to_rl} tasks to RL: lower it, or raise {name}.demonstrations"
                 )
 
     def build(bench: Bench) -> None:
@@ -132,8 +132,8 @@ def plan(subject: Subject) -> PaperPlan:
         ],
         build=build,
         checked=[
-            f"section prism: {len(prism.methods)} arms, {len(prism.environments)} environments, {len(prism.seeds)} seeds; "
-            "each arm splits invented columns",
+            f"section prism: {len(prism.methods)} arms, {len(prism.environments)} environments, {len(prism.seeds)} "
+            "seeds; each arm splits invented columns",
             f"sections policy, evaluation, {', '.join(prism.environments)}",
         ],
         reported=[line for name in prism.environments for line in reported(name, prism.methods)],

@@ -174,14 +174,15 @@ def backbone(policy: PolicySettings) -> Backbone:
             config = AutoConfig.from_pretrained(str(folder))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"policy.source '{policy.source}' has no config.json that transformers reads: name a folder with a model"
+                f"policy.source '{policy.source}' has no config.json that transformers reads: name a model's folder"
             ) from error
         return Backbone(policy.source, config, f"{policy.source}/config.json", count(config))
     found = PUBLISHED.get(policy.source)
     if found is None:
         raise UserError(
             f"policy.source '{policy.source}' is no folder, and its shape is not in the table of "
-            f"encore.planning.architectures ({', '.join(PUBLISHED)}): add it there, or name a folder with its config.json"
+            f"encore.planning.architectures ({', '.join(PUBLISHED)}): add it there, or name a folder with its "
+            "config.json"
         )
     config = AutoConfig.for_model(found.kind, **copy.deepcopy(found.shape))
     return Backbone(policy.source, config, found.source, count(config), found.parameters)

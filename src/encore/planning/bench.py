@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -176,7 +176,8 @@ class Bench:
             rows = [(one.id, one.input_ids, one.response_mask) for one in self.examples(environment)]
             found = gradients.probe(self.model(), gradients.batches(rows, max_tokens=1024))
             layers = self.subject.backbone.shape.layers
-            return f"{tuple(found.norms.shape)} norms here, {len(found.matrices) // 2 * layers} matrices at {layers} layers"
+            whole = len(found.matrices) // 2 * layers
+            return f"{tuple(found.norms.shape)} norms here, {whole} matrices at {layers} layers"
 
         self.add("gradient probe", make)
 
@@ -234,9 +235,20 @@ class Bench:
                 progress=Silent(),
                 demonstration=lambda task: self.examples(environment)[0],
             )
-            return f"TRL GRPOTrainer, {settings.algorithm}, KL {settings.kl:g}: {result.episodes} episodes, {result.updates} updates"
+            return f"TRL GRPOTrainer, KL {settings.kl:g}: {result.episodes} episodes, {result.updates} updates"
 
         self.add(f"agent RL ({name}, {settings.algorithm})", make)
+
+    def reward(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """A reward function with its parameters."""
+
+        def make() -> str:
+            from encore import rewards
+
+            made = rewards.reward(name, parameters, rewards.Context(chat=self.subject.chat, group_size=2))
+            return made.label
+
+        self.add(f"reward {name}", make)
 
     def multi_reward(self, scalarizers: Sequence[tuple[str, dict[str, Any]]], settings: MultiRewardSettings) -> None:
         """One step of GRPO on two rewards under each scalarizer."""
@@ -277,7 +289,6 @@ class Bench:
             functions,
             scalarizer(name),
             one,
-            normalize=rewards.normalize,
             seed=0,
             checkpoints=self.checkpoints(),
             progress=Silent(),
@@ -299,7 +310,8 @@ class Bench:
             sampling = Sampling(temperature, max_action_tokens, self.subject.chat.end_id)
             CompletionsSession(server, policy.source, rows, sampling).close()
             there = "is installed" if importlib.util.find_spec("vllm") else "is not installed"
-            return f"client, sampling and session built, no server asked (vLLM {there} here); {serve_command(self.subject)}"
+            built = f"client, sampling and session built, no server asked (vLLM {there} here)"
+            return f"{built}; {serve_command(self.subject)}"
 
         self.add("vLLM policy", make)
 

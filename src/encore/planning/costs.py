@@ -132,8 +132,8 @@ def answers(
 def precision_warning(subject: Subject, rates: dict[str, float]) -> list[str]:
     """Whether steps of these learning rates are lost in the weights' rounding.
 
-    Adam's step is about the learning rate. A weight w in bfloat16 is a multiple of 2^(floor(log2 w) - 7); a step of less
-    than half of that leaves it where it is. Weights of a model this wide are about 1/sqrt(width).
+    Adam's step is about the learning rate. A weight w in bfloat16 is a multiple of 2^(floor(log2 w) - 7); a step of
+    less than half of that leaves it where it is. Weights of a model this wide are about 1/sqrt(width).
     """
     import math
 

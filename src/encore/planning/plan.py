@@ -230,19 +230,19 @@ def _stage(subject: Subject, stage: Stage, paper_plan: paper.PaperPlan) -> Stage
 
 
 def _memory_warnings(fits: list[launch.Fit], stages: list[StagePlan], subject: Subject) -> list[str]:
-    found = []
+    """What is too large for a GPU that holds all weights, and what to do about it."""
     too_large = [one for one in fits if one.verdict != "fits one GPU"]
-    if too_large:
-        named = ", ".join(f"{one.load.phase} ({one.replicated.total / memory.GB:.0f} GB)" for one in too_large)
-        one_process = [stage.name for stage in stages if stage.phases and not stage.several]
-        found.append(
-            f"with all weights on each GPU these are above {too_large[0].capacity / memory.GB:.0f} GB: {named}. Under FSDP: "
-            + ", ".join(f"{one.load.phase} {one.sharded.total / memory.GB:.0f} GB" for one in too_large)
-            + f" of each of {subject.planning.gpus}. {', '.join(one_process) or 'No stage'} "
-            + ("run in one process, and " if one_process else "runs in one process, but ")
-            + "FSDP was never tried here: rollouts play with the unsharded model. A LoRA (lora_rank above 0) is what fits"
-        )
-    return found
+    if not too_large:
+        return []
+    whole = ", ".join(f"{one.load.phase} {one.replicated.total / memory.GB:.0f}" for one in too_large)
+    parts = ", ".join(f"{one.load.phase} {one.sharded.total / memory.GB:.0f}" for one in too_large)
+    alone = [stage.name for stage in stages if stage.phases and not stage.several]
+    return [
+        f"too large for a GPU that holds all weights ({too_large[0].capacity / memory.GB:.0f} GB may be used): {whole} "
+        f"GB. Under FSDP on {subject.planning.gpus} GPUs each would hold: {parts} GB. Encore's trainers were never "
+        "tried under FSDP (rollouts play with the whole model): until they are, set lora_rank, or shorten the context",
+        *([f"these stages run in one process, on one GPU a cell: {', '.join(alone)}"] if alone else []),
+    ]
 
 
 def _told(one: launch.Fit) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def stages_of(paper: str, params: Mapping[str, Any], pipeline: Path = Path("dvc.
                 cells = [{}]
         except (DvcException, TypeError) as error:
             raise UserError(
-                f"{pipeline}: stage {name}: {' '.join(str(error).split())}: add that to conf/profile, or correct the stage"
+                f"{pipeline}: stage {name}: {' '.join(str(error).split())}: add that to conf/profile, or correct "
+                "the stage"
             ) from error
         command = definition.get("cmd", "")
         command = " && ".join(command) if isinstance(command, list) else str(command)

@@ -1,4 +1,4 @@
-"""What a cell of a stage computes, and how long a device takes for it: measured where it was, else a named assumption."""
+"""What a cell of a stage computes, and how long a device takes for it: by measured rates, else by named assumptions."""
 
 from __future__ import annotations
 
