@@ -1,19 +1,22 @@
-"""Stage prism.compare: every arm beside every other and beside the paper, as a table, a page and MLflow parents."""
+"""Stage prism.compare: the paper's tables and figures beside ours, as a table, a page and MLflow parents."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from encore import arbitration, configuration, tracking
-from encore.report import build, claims, console, html, markdown
+from encore import configuration, tracking
+from encore.errors import UserError
+from encore.report import build, claims, console, cost_verdict, html, markdown, plots, tables
+from encore.report.cells import Table
 from encore.report.comparison import Comparison, Meta
 from encore.report.reported import ReportedNumbers, load
-from encore.tracking import provenance
-from experiments.prism import collect
+from encore.report.sections import DOTS, Figures, Section, tables_of
+from experiments.prism import about, collect, diagnosis, figures, pairs
+from experiments.prism import costs as table_3
+from experiments.prism import tables as paper
+from experiments.prism.rows import rows
 from experiments.prism.settings import RUNS, PrismSettings, group, settings
 
 PARAMS = [
@@ -25,87 +28,107 @@ PARAMS = [
     "policy",
     "evaluation",
     "alfworld",
+    "webshop",
 ]
-SETTING = "full"
 PAGE = Path("report/index.html")
 HERE = Path(__file__).parent
+BRIEF = ("claims", "table1", "table2", "table3", "costclaims", "table4", "figure3", "figure4")
 
 
 def compare(prism: PrismSettings, numbers: ReportedNumbers, meta: Meta) -> Comparison:
-    """The comparison of all arms in `prism.methods`, from the outputs of the earlier stages."""
-    rows, costs, tests, correlations, shares = [], [], [], [], []
+    """The comparison of all arms in `prism.methods`, from the outputs of the earlier stages.
+
+    Raises UserError where no arm of any environment has been evaluated, and what `collect.played` raises.
+    """
+    made = Comparison(meta)
+    tests, probes = [], {}
     for environment in prism.environments:
-        played = {method: collect.panels(environment, method, prism.seeds) for method in prism.methods}
-        names = list(dict.fromkeys(name for panels in played.values() for name in panels))
-        for panel, method in itertools.product(names, prism.methods):
-            arm = played[method][panel]
-            rows.append(
-                build.result_row(
-                    environment,
-                    method,
-                    panel,
-                    arm.outcomes,
-                    label=arbitration.arm(method).label,
-                    task_types=arm.task_types,
-                    numbers=numbers,
-                    setting=SETTING,
-                    same_scale=meta.same_scale,
-                )
-            )
-        for panel, (a, b) in itertools.product(names, _pairs(prism.methods)):
-            tests.append(
-                build.paired_test(environment, panel, a, b, played[a][panel].outcomes, played[b][panel].outcomes)
-            )
-        costs += [collect.cost(environment, method, prism.seeds) for method in prism.methods]
-        found, routed = collect.diagnosis(environment, prism)
-        correlations += found
-        shares += routed
-    return Comparison(
-        meta=meta,
-        rows=rows,
-        costs=costs,
-        tests=tests,
-        claims=claims.judge(numbers, tests, SETTING, same_scale=meta.same_scale),
-        correlations=correlations,
-        shares=shares,
+        found = collect.played(environment, prism.methods, prism.seeds)
+        here = rows(environment, prism, found, numbers, meta)
+        made.rows.extend(here)
+        tests += pairs.tests(environment, found, here, numbers)
+        made.costs.extend(collect.cost(environment, method, prism.seeds) for method in found.panels)
+        diagnosed = diagnosis.diagnose(environment, prism)
+        made.correlations.extend(diagnosed.correlations)
+        made.agreements.extend(diagnosed.agreements)
+        made.profiles.extend(diagnosed.profiles)
+        made.shares.extend(diagnosed.shares)
+        probes[environment] = diagnosed.probes
+    if not any(row.seeds for row in made.rows):
+        raise UserError(
+            "there is nothing to compare: no arm of prism.methods was evaluated; run `dvc repro prism.compare`"
+        )
+    made.tests.extend(build.corrected(tests))
+    made.claims.extend(
+        claims.judge(
+            numbers,
+            [test for test in tests if test.family == pairs.CLAIMS],
+            environments=prism.environments,
+            backbone=meta.reported_backbone,
+            same_scale=meta.same_scale,
+        )
     )
+    made.cost_claims.extend(cost_verdict.judge(numbers, made.costs))
+    meta.notes.extend(about.of_probes(environment, names) for environment, names in probes.items())
+    return made
 
 
-def _pairs(methods: list[str]) -> list[tuple[str, str]]:
-    """Every pair of trained arms, and each trained arm against the base; the later in the list of methods first."""
-    return [(b, a) for a, b in itertools.combinations(methods, 2)]
+def layout(comparison: Comparison, numbers: ReportedNumbers) -> list[Section]:
+    """The page: claims, the paper's tables and figures, tests, and the diagnosis of the score."""
+    by_arm = plots.interval_svgs(comparison)
+    sections: list[Section] = [
+        tables.claims(comparison),
+        paper.table_1(comparison),
+        paper.table_2(comparison),
+        Figures("figure", "Means and intervals", by_arm, note=DOTS),
+        paper.table_1_types(comparison),
+        table_3.table_3(comparison, numbers),
+        tables.cost_claims(comparison),
+        paper.table_4(comparison),
+        paper.figure_3(comparison),
+        Figures("figure3plot", "Figure 3, drawn", figures.metrics(comparison), note="Lines: 95 % intervals."),
+        paper.figure_4(comparison),
+        Figures("figure4plot", "Figure 4, drawn", figures.ratios(comparison), note="Lines: 95 % intervals."),
+        tables.tests(comparison),
+        tables.correlations(comparison),
+        tables.agreements(comparison),
+        Figures(
+            "mass",
+            "Diagnosis: gradient mass by layer and matrix",
+            figures.gradient_mass(comparison.profiles),
+            lead="The mean share of each matrix in an example's sum of gradient norms, for the tenth of the examples "
+            "with the lowest score (to SFT) and the tenth with the highest (to RL). Darker is more.",
+        ),
+        tables.shares(comparison),
+    ]
+    return [section for section in sections if section]
 
 
-def _meta(params: dict[str, Any], numbers: ReportedNumbers, run: tracking.Run) -> Meta:
-    record = run.record
-    git = record.get("git") or {}
-    hardware = provenance.hardware()
-    alfworld = params["alfworld"]
-    games = "official" if alfworld["games"] == "official" else f"generated, {alfworld['size']} rooms"
-    evaluation = "greedy" if params["evaluation"]["temperature"] == 0 else f"T {params['evaluation']['temperature']:g}"
-    return Meta(
-        paper="prism",
-        title=numbers.title,
-        profile=params["profile"],
-        backbone=params["policy"]["source"],
-        reported_backbone="Qwen3-8B",
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        git_commit=f"{git.get('commit', 'unknown')}{' with uncommitted changes' if git.get('dirty') else ''}",
-        command="make repro" if params["profile"] == "laptop" else f"dvc exp run -S profile={params['profile']}",
-        machine=", ".join(f"{key} {value}" for key, value in hardware.items() if value),
-        versions={key: str(value) for key, value in record["versions"].items()},
-        warnings=list(numbers.warnings.values()),
-        notes=[
-            f"ALFWorld games: {games}; dialect {alfworld['dialect']}; at most {alfworld['max_steps']} steps; the list "
-            "of admissible actions is not shown; an invalid action counts as a step; "
-            f"{evaluation} decoding; the same games for every arm and seed.",
-            "The supervised half only: an arm fine-tunes on what its split sends to SFT; no RL follows.",
-        ],
-        mlflow_experiment="prism",
-        reported_scale=numbers.scale,
-        how_to_add="Add one file with one class to src/encore/arbitration/arms/ and its name to prism.methods in "
-        "params.yaml; then `make repro`.",
-    )
+def _parents(profile: str, comparison: Comparison) -> None:
+    """Mean, interval and cost of every arm that ran, on its parent run in MLflow, with its rows as a table."""
+    for environment, method in dict.fromkeys((row.environment, row.method) for row in comparison.rows if row.seeds):
+        rows = [row for row in comparison.rows if (row.environment, row.method) == (environment, method)]
+        summary: dict[str, Any] = {
+            f"{row.metric}_{row.panel}": {"mean": row.mean, "low": row.low, "high": row.high} for row in rows
+        }
+        for cost in comparison.costs:
+            if (cost.environment, cost.method) == (environment, method):
+                numbers = {key: value for key, value in dataclasses.asdict(cost).items() if isinstance(value, float)}
+                summary["cost"] = {**numbers, "training_s": cost.training_s}
+        table = [
+            {
+                "panel": row.panel,
+                "metric": row.metric,
+                "reported": row.reported.value if row.reported else None,
+                "reproduced": row.mean,
+                "low": row.low,
+                "high": row.high,
+                "seeds": len(row.seeds),
+                "verdict": row.verdict,
+            }
+            for row in rows
+        ]
+        tracking.log_parent("prism", group(profile, environment, method), summary, tables={"panels": table})
 
 
 @tracking.stage_main
@@ -113,7 +136,7 @@ def main() -> None:
     prism = settings()
     params = configuration.read(PARAMS)
     numbers = load(HERE / "reported.yaml")
-    stages = [RUNS / stage for stage in ("probe", "split", "train", "evaluate")]
+    stages = [RUNS / stage for stage in ("probe", "pass_rates", "split", "train", "evaluate")]
     with tracking.start(
         out=RUNS / "compare",
         stage="prism.compare",
@@ -121,33 +144,32 @@ def main() -> None:
         group={},
         seed=None,
         params=params,
-        inputs=stages,
+        inputs=[stage for stage in stages if stage.exists()],
     ) as run:
-        comparison = compare(prism, numbers, _meta(params, numbers, run))
+        comparison = compare(prism, numbers, about.meta(params, numbers, run))
+        sections = layout(comparison, numbers)
+        shown: list[Table] = [table for table in tables_of(sections) if table.id in BRIEF]
         comparison.save(run.out / "comparison.json")
-        table = console.render(comparison)
+        table = console.render(comparison, shown=shown)
         (run.out / "table.txt").write_text(table, encoding="utf-8")
-        (run.out / "comparison.md").write_text(markdown.render(comparison), encoding="utf-8")
-        html.save(comparison, run.out / "report.html")
-        by_arm: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in comparison.rows:
-            summary = by_arm.setdefault((row.environment, row.method), {})
-            summary[f"{row.metric}_{row.panel}"] = {"mean": row.mean, "low": row.low, "high": row.high}
-        for cost in comparison.costs:
-            summary = by_arm[(cost.environment, cost.method)]
-            numbers_of_cost = {
-                key: value for key, value in dataclasses.asdict(cost).items() if isinstance(value, float)
-            }
-            summary["cost"] = {**numbers_of_cost, "total_s": cost.total_s}
-        for (environment, method), summary in by_arm.items():
-            tracking.log_parent("prism", group(params["profile"], environment, method), summary)
+        (run.out / "comparison.md").write_text(markdown.render(comparison, tables_of(sections)), encoding="utf-8")
+        page = html.save(comparison, run.out / "report.html", sections).read_text(encoding="utf-8")
+        _parents(params["profile"], comparison)
         run.result(
             {
-                "claims": {claim.id + "/" + claim.panel: claim.verdict for claim in comparison.claims},
-                **{f"{row.method}/{row.panel}": row.mean for row in comparison.rows},
+                "claims": {
+                    **{claim.id: claim.verdict for claim in comparison.claims},
+                    **{claim.id: claim.verdict for claim in comparison.cost_claims},
+                },
+                **{
+                    f"{row.environment}/{row.method}/{row.panel}/{row.metric}": row.mean
+                    for row in comparison.rows
+                    if row.mean is not None
+                },
             }
         )
-    html.save(comparison, PAGE)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page, encoding="utf-8")
     print(table)
 
 

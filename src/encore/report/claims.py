@@ -27,18 +27,19 @@ def judge(
     tests: Iterable[PairedTest],
     setting: str = "full",
     *,
+    environments: Iterable[str] | None = None,
     backbone: str | None = None,
     same_scale: bool = False,
 ) -> list[Claim]:
     """Every claim of `setting` with its verdict, in the order of reported.yaml.
 
-    A test of b against a serves as well. Environments without any test are left out: they were no part of the run.
+    A test of b against a serves as well. `environments` None: those with any test; the others were no part of the run.
     Holm's correction covers the judged claims that the paper prints or shows, and apart from them those that are only
     implied. `backbone` names the paper's model whose numbers stand beside; None takes its first.
     """
     tests = list(tests)
-    environments = {test.environment for test in tests}
-    claims = [claim for claim in numbers.claims_of(setting) if claim.environment in environments]
+    part = {test.environment for test in tests} if environments is None else set(environments)
+    claims = [claim for claim in numbers.claims_of(setting) if claim.environment in part]
     found = [_find(claim, tests) for claim in claims]
     adjusted: dict[int, float] = {}
     for implied in (False, True):
