@@ -79,7 +79,11 @@ ARMS = {
         Arm("random", "Random weights", scalarizer="random"),
         _ours("ours", "MAESTRO"),
         Arm(
-            "llm_judge", "LLM judge as reward", scalarizer="single", parameters={"reward": "judge"}, rewards=("judge",)
+            "llm_judge",
+            "LLM judge as reward",
+            scalarizer="single",
+            parameters={"reward": "llm_judge"},
+            rewards=("llm_judge",),
         ),
         _ours("ours_first", "MAESTRO, first layer", rl={"layer": "first"}),
         _ours("ours_middle", "MAESTRO, middle layer", rl={"layer": "middle"}),

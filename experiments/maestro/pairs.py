@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 from encore.benchmarks import Item
 from encore.errors import UserError
+from encore.rewards.preference_training import PreferencePair
 
 
 @dataclass(frozen=True)
-class Pair:
-    """`chosen` is preferred to `rejected` as a response to `prompt`; `spoiled` says how the latter was made."""
+class Spoiled:
+    """A pair, and how its rejected response was made: a name of SPOILS."""
 
-    prompt: str
-    chosen: str
-    rejected: str
+    pair: PreferencePair
     spoiled: str
 
 
@@ -49,7 +48,7 @@ SPOILS: dict[str, Callable[[Item, Item, random.Random], str]] = {
 }
 
 
-def make_pairs(items: Sequence[Item], number: int, seed: int) -> list[Pair]:
+def make_pairs(items: Sequence[Item], number: int, seed: int) -> list[Spoiled]:
     """`number` pairs, the kinds in turn, rows in a seeded order and anew when they are used up.
 
     Raises UserError for fewer than two rows.
@@ -57,7 +56,7 @@ def make_pairs(items: Sequence[Item], number: int, seed: int) -> list[Pair]:
     if len(items) < 2:
         raise UserError(f"preference pairs need two rows with references, and there are {len(items)}")
     chance = random.Random(seed)
-    pairs: list[Pair] = []
+    pairs: list[Spoiled] = []
     order: list[int] = []
     while len(pairs) < number:
         if not order:
@@ -66,5 +65,5 @@ def make_pairs(items: Sequence[Item], number: int, seed: int) -> list[Pair]:
         name = list(SPOILS)[len(pairs) % len(SPOILS)]
         rejected = SPOILS[name](item, other, chance)
         if rejected != item.solution:
-            pairs.append(Pair(item.prompt, item.solution, rejected, name))
+            pairs.append(Spoiled(PreferencePair(item.prompt, item.solution, rejected), name))
     return pairs

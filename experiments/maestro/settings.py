@@ -34,18 +34,15 @@ class WarmupSettings:
 @dataclass(frozen=True)
 class PreferenceSettings:
     """The preference reward's model: `source` is a reward model of the hub or a folder; null: a linear head is trained
-    here on `pairs` pairs from validation rows, of which `held_out` are kept to test it; `penalty` weighs squares."""
+    here on `pairs` pairs from validation rows, of which `held_out` are kept to test it."""
 
     source: str | None = None
     pairs: int = 300
     held_out: int = 60
-    penalty: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < self.pairs:
             raise UserError(f"maestro.preference.held_out is {self.held_out} of {self.pairs} pairs: keep some of both")
-        if self.penalty <= 0:
-            raise UserError(f"maestro.preference.penalty is {self.penalty}: it must be positive")
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class MaestroSettings:
 
     def skip(self, one: Arm) -> str | None:
         """Why an arm cannot run here; None if it can."""
-        if one.name == "llm_judge" and not self.judge_url:
+        if one.name == "llm_judge" and not (self.judge_url and self.judge_model):
             return "it needs the endpoint of a judge: set maestro.judge_url and maestro.judge_model"
         return None
 

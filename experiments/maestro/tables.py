@@ -260,12 +260,11 @@ def preference(found: Collected) -> Table:
     for benchmark in found.benchmarks:
         known = found.preference[benchmark]
         if "accuracy" in known:
-            row = [
-                Cell(f"{known['held_out']}"),
-                Cell(write.percent(known["accuracy"])),
-            ]
+            span = write.span(known["low"], known["high"])
+            kinds = ", ".join(f"{name} {write.percent(share, 0)}" for name, share in known["by_kind"].items())
+            row = [Cell(f"{known['held_out_pairs']}"), Cell(write.percent(known["accuracy"]), span), Cell(kinds)]
             groups.append(Group(found.title(benchmark), [row]))
-    columns = [Column("held-out pairs"), Column("right, %")]
+    columns = [Column("held-out pairs"), Column("right, %"), Column("by kind of the worse one, %", numeric=False)]
     lead = "Pairs: a row's own solution above a spoiled one. A stand-in for a reward model such as Skywork-Reward."
     return Table("preference", "The preference model", columns, groups, lead=lead)
 

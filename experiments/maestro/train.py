@@ -43,6 +43,7 @@ CODE = [
     for path in (
         "experiments/maestro/train.py",
         "experiments/maestro/policies.py",
+        "experiments/maestro/rewarding.py",
         "src/encore/rewards",
         "src/encore/scalarization",
         "src/encore/training",
@@ -72,9 +73,11 @@ def resolved(params: dict[str, Any], benchmark: str, one: Arm) -> dict[str, Any]
             else dict(one.parameters),
         }
         if "preference" in names:
-            chosen["preference_source"] = maestro["preference"]["source"]
-        if "judge" in names:
-            chosen |= {"judge_url": maestro["judge_url"], "judge_model": maestro["judge_model"]}
+            own = (RUNS / "preference" / benchmark / "model").as_posix()
+            chosen["rewards"]["preference"]["model"] = maestro["preference"]["source"] or own
+        if "llm_judge" in names:
+            judge = {"url": maestro["judge_url"], "model": maestro["judge_model"]}
+            chosen["rewards"]["llm_judge"]["judge"] = {**chosen["rewards"]["llm_judge"].get("judge", {}), **judge}
     return {"profile": params["profile"], "tracking": params["tracking"], "policy": params["policy"], "maestro": chosen}
 
 
@@ -89,7 +92,7 @@ def train_cell(job: cells.Job) -> None:
     if one.trains != "nothing":
         inputs += [rows, *CODE]
     chosen = resolved(params, benchmark, one)
-    if "preference" in chosen["maestro"].get("rewards", {}) and not chosen["maestro"]["preference_source"]:
+    if "preference" in chosen["maestro"].get("rewards", {}) and not params["maestro"]["preference"]["source"]:
         inputs.append(RUNS / "preference" / benchmark)
     run = tracking.start(
         out=cell("train", benchmark, method, seed),
@@ -152,7 +155,6 @@ def _reinforced(
 ) -> None:
     import torch
 
-    from encore import rewards
     from encore.scalarization import scalarizer
     from encore.training.conductor import multi_reward_rl
     from experiments.maestro import policies
@@ -163,7 +165,7 @@ def _reinforced(
     model, tokenizer, chat = policies.load(policy, start)
     asked = policies.prompts(_items(rows), benchmark, chat, policy.max_length - settings_rl.max_response_tokens)
     run.dataset(f"{benchmark}-train", [{"id": prompt.columns["id"]} for prompt in asked], source=str(rows))
-    functions = reward_functions(chosen, benchmark, chat, settings_rl.group_size)
+    functions = reward_functions(chosen["rewards"], chat, settings_rl.group_size, run.checkpoints)
     trained, result = multi_reward_rl(
         model,
         chat,
@@ -171,7 +173,6 @@ def _reinforced(
         functions,
         scalarizer(chosen["scalarizer"]),
         settings_rl,
-        normalize=rewards.normalize,
         seed=seed,
         checkpoints=run.checkpoints,
         progress=run,

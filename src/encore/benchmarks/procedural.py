@@ -24,25 +24,19 @@ Draw = Callable[[random.Random], dict[str, object]]
 
 
 def _reasoning(chance: random.Random) -> dict[str, object]:
-    """A running total of small numbers."""
-    total = chance.randint(3, 20)
-    thing = chance.choice(_OBJECTS)
-    told, worked = [f"There is a {chance.choice(_PLACES)} with {total} {thing}s."], []
-    for _ in range(chance.randint(1, 3)):
-        change = chance.randint(1, 9)
-        if change <= total and chance.random() < 0.5:
-            told.append(f"You take {change}.")
-            worked.append(f"{total} - {change} = {total - change}.")
-            total -= change
-        else:
-            told.append(f"You put {change}.")
-            worked.append(f"{total} + {change} = {total + change}.")
-            total += change
+    """Two steps over stated facts: who has what, and what lies where."""
+    people, things = chance.sample(_NAMES, 3), chance.sample(_OBJECTS, 3)
+    places = chance.sample(_PLACES, 3)
+    owned = [f"{person} has the {thing}." for person, thing in zip(people, things, strict=True)]
+    laid = [f"The {thing} is in the {place}." for thing, place in zip(things, places, strict=True)]
+    chance.shuffle(owned)
+    chance.shuffle(laid)
+    asked = chance.randrange(3)
     return {
-        "prompt": f"Question: {' '.join(told)} How many {thing}s?",
-        "reference": str(total),
-        "thought": " ".join(worked),
-        "task_type": f"steps {len(worked)}",
+        "prompt": f"Question: {' '.join(owned + laid)} Where is what {people[asked]} has?",
+        "reference": places[asked],
+        "thought": f"{people[asked]} has the {things[asked]}.",
+        "task_type": f"fact {laid.index(f'The {things[asked]} is in the {places[asked]}.') + 1}",
     }
 
 

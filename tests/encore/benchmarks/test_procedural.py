@@ -52,11 +52,12 @@ def test_another_row_s_answer_is_mostly_wrong(made, name):
     assert sum(value == 1 for value in strays) < 0.5 * len(strays)
 
 
-def test_thoughts_of_reasoning_lead_to_the_answer(made):
+def test_reasoning_takes_both_of_its_steps(made):
     for item in made["reasoning"].train:
-        assert item.thought.endswith(f"= {item.reference}.")
-        for left, sign, right, total in re.findall(r"(\d+) ([+-]) (\d+) = (\d+)\.", item.thought):
-            assert int(total) == int(left) + int(right) * (1 if sign == "+" else -1)
+        person = re.search(r"Where is what (\w+) has", item.prompt).group(1)
+        thing = re.search(rf"{person} has the (\w+)\.", item.prompt).group(1)
+        assert item.thought == f"{person} has the {thing}."
+        assert item.reference == re.search(rf"The {thing} is in the (\w+)\.", item.prompt).group(1)
 
 
 def test_who_did_not_see_a_move_looks_in_the_old_place(made):
