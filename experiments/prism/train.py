@@ -40,8 +40,7 @@ def rl_settings(shared: AgentRLSettings, arm: arbitration.Arm, to_rl: int, demon
             f"an iteration of RL plays {shared.tasks_per_iteration} tasks, and '{arm.name}' sends {to_rl} of "
             f"{demonstrations} to RL: lower prism.rl.*.tasks_per_iteration, or raise the environment's demonstrations"
         )
-    share = 1.0 if arm.equal_steps else to_rl / demonstrations
-    iterations = max(1, round(shared.iterations * share))
+    iterations = arm.iterations(shared.iterations, arbitration.Split(rl=list(range(to_rl))), demonstrations)
     own = dataclasses.replace(shared, algorithm=arm.algorithm, iterations=iterations)
     if arm.algorithm == "hpt":  # as published (see encore.training.agents.hpt)
         own = dataclasses.replace(own, kl=0.0, scale_advantages=False)
