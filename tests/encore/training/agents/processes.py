@@ -10,21 +10,29 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from encore.chat import chat_format
 from encore.training.agents import AgentRLSettings, agent_rl
+from encore.trajectories import Example, Trajectory, tokenize
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Recorded, Secret
+from conftest import COLOURS, Recorded, Secret
 
 
 def main() -> None:
-    start, out, updates = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    start, out, updates, algorithm = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     torch.set_num_threads(1)
     recorded = Recorded()
+    chat = chat_format(AutoTokenizer.from_pretrained(start))
+
+    def demonstration(task: int) -> Example:
+        observations = [f"say {COLOURS[task % 4]}", "say black"]
+        return tokenize(Trajectory(str(task), "toy", "toy", "", observations, ["red", "blue"], won=True), chat)
+
     model, _ = agent_rl(
         AutoModelForCausalLM.from_pretrained(start),
-        chat_format(AutoTokenizer.from_pretrained(start)),
+        chat,
         range(64),
         Secret,
         AgentRLSettings(
+            algorithm=algorithm,
             iterations=3,
             tasks_per_iteration=4,
             group_size=4,
@@ -40,6 +48,7 @@ def main() -> None:
         seed=0,
         checkpoints=out / "checkpoints",
         progress=recorded,
+        demonstration=demonstration,
     )
     if torch.distributed.is_initialized():
         rank = torch.distributed.get_rank()
