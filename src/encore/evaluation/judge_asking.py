@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,22 +86,30 @@ class Voters:
         keys = [self._key(ballot, prompt, 0) for ballot, prompt in zip(ballots, prompts, strict=True)]
         jobs = {key: (ballot, prompt) for key, ballot, prompt in zip(keys, ballots, prompts, strict=True)}
         given_up = threading.Event()
-        with ThreadPoolExecutor(min(self.settings.concurrency, max(1, len(jobs)))) as pool:
-            waiting = {key: pool.submit(self._verdict, *job, given_up) for key, job in jobs.items()}
+        failures: list[Exception] = []
+
+        def work(ballot: Ballot, prompt: str) -> str | None:
             try:
-                done, _ = wait(waiting.values(), return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()  # raises what ended the wait, while the others still try
+                return self._verdict(ballot, prompt, given_up)
+            except Exception as error:
+                failures.append(error)
+                given_up.set()  # here and not where results are waited for: the next job must not begin
+                raise
+
+        with ThreadPoolExecutor(min(self.settings.concurrency, max(1, len(jobs)))) as pool:
+            waiting = {key: pool.submit(work, *job) for key, job in jobs.items()}
+            try:
                 verdicts = {key: future.result() for key, future in waiting.items()}
             except BaseException as error:
                 given_up.set()
                 pool.shutdown(cancel_futures=True)
-                if isinstance(error, UserError) and self.cache.path is not None:
+                first = failures[0] if failures else error
+                if isinstance(first, UserError) and self.cache.path is not None:
                     raise UserError(
-                        f"{error}; {len(self.cache)} answers of judges are kept in {self.cache.path}, and a new start "
+                        f"{first}; {len(self.cache)} answers of judges are kept in {self.cache.path}, and a new start "
                         "asks for the rest"
-                    ) from error
-                raise
+                    ) from first
+                raise first from None
         self.counts.undecided += sum(verdict is None for verdict in verdicts.values())
         return [verdicts[key] for key in keys]
 

@@ -61,7 +61,8 @@ class PreferenceTrainingSettings:
 @dataclass(frozen=True)
 class PreferenceReport:
     """`accuracy`: share of held-out pairs whose chosen response gets more, a tie counts half; `low` and `high`: its
-    95 % Wilson interval, over pairs (too narrow where many share a prompt). Losses are nats a pair.
+    95 % Wilson interval, over pairs (too narrow where many share a prompt). Losses are nats a pair. `margins` are
+    r(chosen) - r(rejected) of the held-out pairs, in their order; they are not in preference.json.
     """
 
     accuracy: float
@@ -73,6 +74,7 @@ class PreferenceReport:
     train_accuracy: float
     train_loss: float
     penalty: float
+    margins: tuple[float, ...] = field(repr=False)
 
 
 def train_preference_model(
@@ -83,22 +85,35 @@ def train_preference_model(
     seed: int,
     out: Path,
     work: Path,
+    source: str | Path | None = None,
+    tested: Sequence[PreferencePair] = (),
 ) -> PreferenceReport:
     """Fits the head on `policy`'s weights and writes the reward model, backbone included, to the folder `out`.
 
-    The reward `preference` reads it, and so does transformers' AutoModelForSequenceClassification. The same inputs and
-    seed give the same head. A run that was cut goes on with the states in `work`, and ends where the uncut run would
-    have. `out` is written last, whole, with the report in preference.json.
+    `source` stands for the policy's own, as in `encore.models.load`. `tested` are pairs to hold out; without any, a
+    share of the prompts of `pairs` is. The reward `preference` reads `out`, and so does transformers'
+    AutoModelForSequenceClassification. The same inputs and seed give the same head. A run that was cut goes on with the
+    states in `work`, and ends where the uncut run would have. `out` is written last, whole, with the report in
+    preference.json.
 
     Raises UserError for a pair of equal responses, a pair that the backbone's context cannot hold, fewer than five
-    prompts, or a backbone without a sequence classifier.
+    prompts, a prompt on both sides, or a backbone without a sequence classifier.
     """
-    for place, pair in enumerate(pairs):
+    for place, pair in enumerate([*pairs, *tested]):
         if pair.chosen == pair.rejected:
             raise UserError(f"preference pair {place} has two equal responses: take it out")
-    train, held_out = _split(pairs, settings.held_out_share, seed)
+    if tested:
+        shared = {pair.prompt for pair in pairs} & {pair.prompt for pair in tested}
+        if shared:
+            raise UserError(
+                f"{len(shared)} prompts are trained on and held out, as '{min(shared)[:60]}': take them out"
+            )
+        train, held_out = list(range(len(pairs))), list(range(len(pairs), len(pairs) + len(tested)))
+        pairs = [*pairs, *tested]
+    else:
+        train, held_out = _split(pairs, settings.held_out_share, seed)
     inner, development = _split([pairs[place] for place in train], 0.2, seed + 1)
-    reward_model = RewardModel.untrained(*models.load(policy))
+    reward_model = RewardModel.untrained(*models.load(policy, source))
     chosen, rejected = _all_states(reward_model, pairs, settings.max_batch_tokens, work)
     scale = torch.cat([chosen[train], rejected[train]]).std(0, correction=0)
     scale = torch.where(scale > 1e-6 * scale.max(), scale, torch.inf)  # a unit that never moves says nothing
@@ -109,7 +124,8 @@ def train_preference_model(
     ]
     penalty = min(losses)[1]
     head = fit(within, penalty)
-    right = _right(differences[held_out], head)
+    margins = differences[held_out] @ head
+    right = _right(margins)
     interval = statistics.wilson(right, len(held_out))
     report = PreferenceReport(
         accuracy=right / len(held_out),
@@ -118,16 +134,19 @@ def train_preference_model(
         held_out_pairs=len(held_out),
         held_out_loss=_loss(differences[held_out], head),
         train_pairs=len(train),
-        train_accuracy=_right(within, head) / len(train),
+        train_accuracy=_right(within @ head) / len(train),
         train_loss=_loss(within, head),
         penalty=penalty,
+        margins=tuple(margins.tolist()),
     )
     with torch.no_grad():
         reward_model.model.score.weight.copy_((head / scale)[None])
     staged = work / "finished"
     files.remove(staged)
     reward_model.save(staged)
-    files.write_json(staged / REPORT, asdict(report) | {"seed": seed, "backbone": policy.source})
+    shown = asdict(report) | {"seed": seed, "backbone": str(source or policy.source)}
+    del shown["margins"]
+    files.write_json(staged / REPORT, shown)
     files.publish(staged, out)
     return report
 
@@ -201,7 +220,7 @@ def _fingerprint(reward_model: RewardModel, encoded: Sequence[tuple[int, ...]]) 
     """Of the tokens and the weights: states of other ones are never taken up."""
     weights = [
         (name, list(value.shape), str(value.dtype), float(value.double().sum()), float(value.double().abs().sum()))
-        for name, value in reward_model.model.base_model.named_parameters()
+        for name, value in reward_model.model.base_model.state_dict().items()
     ]
     return hashlib.sha256(json.dumps([weights, encoded]).encode()).hexdigest()
 
@@ -210,6 +229,5 @@ def _loss(differences: Float[Tensor, "pairs width"], head: Float[Tensor, " width
     return float(torch.nn.functional.softplus(-differences @ head).mean())
 
 
-def _right(differences: Float[Tensor, "pairs width"], head: Float[Tensor, " width"]) -> float:
-    margins = differences @ head
+def _right(margins: Float[Tensor, " pairs"]) -> float:
     return float((margins > 0).sum() + 0.5 * (margins == 0).sum())

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from encore import rewards
 from encore.errors import UserError
+from encore.models import tiny_llama
 from encore.policy import PolicySettings
 from encore.rewards import PreferencePair, preference_training, train_preference_model
 from encore.rewards.preference_training import PreferenceTrainingSettings, fit
@@ -39,9 +40,12 @@ def pairs(number, seed=0, labels=None):
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory, model, tokenizer):
+def source(tmp_path_factory, tokenizer):
     folder = tmp_path_factory.mktemp("backbone")
-    model.save_pretrained(folder)
+    torch.manual_seed(0)
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    # Fresh weights attend to all tokens alike: the last state holds a little of every word, for a head to find.
+    tiny_llama(len(tokenizer), layers=2, width=64, heads=4, context=512, **special).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return PolicySettings(source=str(folder), device="cpu")
 
@@ -106,6 +110,23 @@ def test_a_run_that_was_cut_goes_on_where_it_was(tmp_path, source, trained, monk
     assert computed[3:] == [256, 256, 88], "states of other pairs are not taken up"
 
 
+def test_pairs_to_hold_out_may_be_given(tmp_path, source, trained):
+    given = pairs(300)[:240]
+    tested = [PreferencePair(f"other {n}", one.chosen, one.rejected) for n, one in enumerate(pairs(40, 7))]
+    where = {"out": tmp_path / "model", "work": tmp_path / "work"}
+    report = train_preference_model(source, given, SETTINGS, seed=0, tested=tested, source=source.source, **where)
+    assert (report.train_pairs, report.held_out_pairs) == (240, 40)
+    assert report.accuracy == sum(margin > 0 for margin in report.margins) / 40
+    reward = rewards.reward("preference", {"model": str(where["out"]), "part": "completion"})
+    prompts = [pair.prompt for pair in tested]
+    better = reward(prompts=prompts, completions=[pair.chosen for pair in tested])
+    worse = reward(prompts=prompts, completions=[pair.rejected for pair in tested])
+    margins = [one - other for one, other in zip(better, worse, strict=True)]
+    assert margins == pytest.approx(report.margins, abs=1e-3), "what is saved is what was measured"
+    with pytest.raises(UserError, match="1 prompts are trained on and held out"):
+        train_preference_model(source, given, SETTINGS, seed=0, tested=given[:1], **where)
+
+
 def test_prompts_are_on_one_side_only():
     doubled = [PreferencePair(f"p{place % 20}", f"a{place}", f"b{place}") for place in range(60)]
     train, held_out = preference_training._split(doubled, 0.25, seed=3)
@@ -151,11 +172,12 @@ def test_answers_are_shown_without_their_thoughts_and_scales_agree(trained):
     values = raw(**given)
     assert values[0] == values[1] != values[2]
     whole = rewards.reward("preference", {"model": str(folder), "part": "completion"})(**given)
-    assert whole[0] != whole[1] == values[1]
+    assert whole[0] != pytest.approx(values[0], abs=1e-4)
+    assert whole[1] == pytest.approx(values[1], abs=1e-5)
     squashed = rewards.reward("preference", {"model": str(folder), "scale": "sigmoid"})(**given)
     assert squashed == pytest.approx(torch.tensor(values).sigmoid().tolist())
-    conversation = [{"role": "user", "content": "p"}]
-    assert raw(prompts=[conversation], completions=[[{"role": "assistant", "content": "a kind lamp"}]]) == values[1:2]
+    asked, said = [{"role": "user", "content": "p"}], [{"role": "assistant", "content": "a kind lamp"}]
+    assert raw(prompts=[asked], completions=[said]) == pytest.approx(values[1:2], abs=1e-5)
     assert raw(prompts=["p"], completions=["door " * 600]) == [None]
 
 
