@@ -15,7 +15,7 @@ import numpy as np
 
 from encore import configuration, data, selection, tracking
 from encore.data import Instruction
-from encore.selection import Selection, SelectionContext
+from encore.selection import Selection, SelectionContext, embeddings
 from experiments.g2is.gradients import stores
 from experiments.g2is.settings import MULTI_TARGET, READINGS, RUNS, Cell, G2isSettings, settings
 from experiments.g2is.warmup import checkpoints
@@ -112,7 +112,8 @@ def choose(g2is: G2isSettings, cell: Cell, context: SelectionContext) -> tuple[d
     chosen = selection.method(plugin)
     reason = chosen.skip(own)
     if reason is not None:
-        return {"skipped": reason}, 0.0
+        lacking = embeddings.why_not() if own.embeddings is None and "embeddings" in reason else None
+        return {"skipped": f"{reason} ({lacking})" if lacking else reason}, 0.0
     found: Selection = chosen.select(own)
     return {
         "indices": [int(place) for place in found.indices],
@@ -163,8 +164,6 @@ def _check_one_kind(lists: Sequence[Sequence[Any]]) -> None:
 
 def _embedder() -> Callable[[Sequence[str]], Any] | None:
     """One sentence-embedding model for all arms, which keeps what it has embedded; None where it is not installed."""
-    from encore.selection import embeddings
-
     if embeddings.why_not():
         return None
     embed: Callable[[Sequence[str]], Any] | None = None
