@@ -9,10 +9,12 @@ learning rate is 1e-12, so that both stay where they are and, having the same se
 the same but for the weights. Everything of a step counts; the Conductor's own updates fall on every third.
 
 Ratios are of each pair of steps; their median leaves out what only every third step does, so the ratio of the sums
-stands beside it. Forward passes over the answers are counted by a hook, and a difference fails the run. Memory is what
-the Conductor holds (parameters, AdamW's moments, its buffer when full) beside what the policy holds (parameters,
-gradients, AdamW's moments); on a GPU also the peak of what was allocated in a step. The clock is the process's own on a
-CPU, with the wall beside it; on a GPU it is the wall, after a synchronise.
+stands beside it. A busy machine blurs both, so what the Conductor adds is also timed where it is spent: weights, the
+buffer, its updates, and what the hook does to the pass's hidden states. Forward passes over the answers are counted by
+a hook, and a difference fails the run. Memory is what the Conductor holds (parameters, AdamW's moments, its buffer when
+full) beside what the policy holds (parameters, gradients, AdamW's moments); on a GPU also the peak of what was
+allocated in a step. The clock is the process's own on a CPU, with the wall beside it; on a GPU it is the wall, after a
+synchronise.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,9 +141,25 @@ class Arm:
         self.trainer.create_optimizer_and_scheduler(10**6)
         self.trainer.model.train()
         self.trainer.current_gradient_accumulation_steps = settings.device_steps
-        self.passes, self.tokens = 0, 0
+        self.passes, self.spent_s = 0, 0.0
+        self.clock = clock
+        for owner, calls in (
+            (self.trainer.scalarizer, ("weigh", "observe", "step")),
+            (self.trainer.hidden, ("_pooled",)),
+        ):
+            for call in calls if owner is not None else ():
+                setattr(owner, call, self._timed(getattr(owner, call)))
         for policy in [self.trainer.model, *([self.trainer.reference.model] if self.trainer.reference else [])]:
             policy.base_model.register_forward_hook(self._count)
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            started = self.clock()
+            result = call(*given)
+            self.spent_s += self.clock() - started
+            return result
+
+        return timed
 
     def _count(self, *_: Any) -> None:
         self.passes += not torch.is_inference_mode_enabled()  # a rollout's steps are not meant
@@ -191,10 +209,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny", help="tiny, smollm2, or a source as policy.source takes it")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--device-batch", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=64, help="of a response at most")
+    parser.add_argument("--tokens", type=int, default=48, help="of a response at most")
     parser.add_argument("--kl", type=float, default=0.04)
     parser.add_argument("--steps", type=int, default=20, help="that count; three more of each before")
     parser.add_argument("--threads", type=int, default=1)
@@ -246,6 +264,7 @@ def report(arms: dict[str, Arm], options: argparse.Namespace, clock: Any, on_gpu
         if turn == 2:  # the first steps make buffers and moments
             for name, arm in arms.items():
                 arm.phases.parts.clear()
+                arm.spent_s = 0.0
                 times[name], walls[name] = [], []
         shown = ", ".join(f"{name} {times[name][-1]:.3f} s" for name in arms if times[name])
         print(f"{turn}: {shown}", flush=True)
@@ -265,6 +284,13 @@ def report(arms: dict[str, Arm], options: argparse.Namespace, clock: Any, on_gpu
     print(f"\nratio of a pair: median {statistics.median(ratios):.4f}, middle half {ratios[quarter]:.4f} to ", end="")
     print(f"{ratios[-1 - quarter]:.4f}; of the sums {sum(times[OURS]) / sum(times[BASELINE]):.4f}; ", end="")
     print(f"by the wall: median {statistics.median(wall_ratios):.4f}")
+    spent = {name: arm.spent_s / options.steps for name, arm in arms.items()}
+    share = (spent[OURS] - spent[BASELINE]) / (sum(times[BASELINE]) / options.steps)
+    print(
+        f"in the scalarizer: {spent[OURS] * 1000:.1f} ms a step, {spent[BASELINE] * 1000:.1f} ms with equal weights: ",
+        end="",
+    )
+    print(f"{share:.2%} of a step with equal weights more")
     policy = held_by_policy(arms[OURS])
     print(f"memory: {full / 1024:.1f} KiB beside the policy's {policy / 2**20:.1f} MiB: {full / policy:.3%}")
     if on_gpu:

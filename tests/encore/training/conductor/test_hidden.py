@@ -8,7 +8,7 @@ import torch
 from encore.errors import UserError
 from encore.training.conductor.hidden import HiddenStates
 
-from .conftest import REWARDS, gradients
+from .conftest import REWARDS, gradients, places_of
 
 
 @pytest.mark.parametrize(("layer", "place"), [("first", 1), ("middle", 1), ("last", 2)])
@@ -41,6 +41,25 @@ def test_a_model_without_a_list_of_blocks_has_a_last_layer_only(start):
     assert HiddenStates(Odd(), "last", "mean").module is not None
     with pytest.raises(UserError, match=r"rl\.layer is 'middle', and Odd shows no list of its blocks: use last"):
         HiddenStates(Odd(), "middle", "mean")
+
+
+@pytest.mark.parametrize(("layer", "pooling", "place"), [("last", "last_token", 2), ("first", "mean", 1)])
+def test_the_conductor_gets_the_state_of_prompt_and_response(trainer_of, start, layer, pooling, place):
+    """As a pass over each sequence alone has it, by the policy that answered."""
+    trainer = trainer_of(layer=layer, pooling=pooling, device_batch=16)
+    seen = []
+    weigh = trainer.scalarizer.weigh
+    trainer.scalarizer.weigh = lambda batch: seen.append(batch.hidden) or weigh(batch)
+    (batch,) = trainer._answer(places_of(trainer))
+    trainer._compute_loss(trainer.model, batch)
+    for row, hidden in enumerate(seen[0]):
+        ids = [
+            batch[f"{part}_ids"][row][batch[f"{part}_mask"][row].bool()].tolist() for part in ("prompt", "completion")
+        ]
+        assert len(ids[1]) == batch["answered"].lengths[row]
+        with torch.no_grad():
+            states = start(torch.tensor([ids[0] + ids[1]]), output_hidden_states=True).hidden_states[place][0]
+        assert torch.allclose(hidden, states.mean(dim=0) if pooling == "mean" else states[-1], atol=1e-4)
 
 
 @pytest.mark.parametrize("kl", [0.0, 0.1])
