@@ -96,7 +96,7 @@ def plan(subject: Subject) -> PaperPlan:
             "agents.compare": lambda cell: Cost(),
         },
         loads=[
-            costs.sft_load(subject, agents.sft[first], "SFT"),
+            costs.sft_load(subject, agents.sft[first], "SFT", costs.learned_share(subject, first)),
             costs.agent_load(subject, agents.rl[first], f"RL, update ({first})"),
             costs.rollout_load(subject, agents.rl[first]),
         ],

@@ -10,7 +10,7 @@ from encore.errors import UserError
 from encore.planning import costs
 from encore.planning.bench import Bench
 from encore.planning.memory import BYTES, Load
-from encore.planning.paper import Cost, PaperPlan
+from encore.planning.paper import Cost, PaperPlan, naming
 from encore.planning.subject import Subject
 from encore.planning.work import Work
 from encore.selection import budget
@@ -27,7 +27,8 @@ FP16, FP32 = 2, 4
 
 def plan(subject: Subject) -> PaperPlan:
     """The plan of the profile's section `g2is`. Raises UserError for what its stages would refuse."""
-    g2is = configuration.build(G2isSettings, subject.section("g2is"), "g2is")
+    with naming({"unknown selection method": "g2is.methods", "data.": "g2is"}):
+        g2is = configuration.build(G2isSettings, subject.section("g2is"), "g2is")
     _check_data(g2is)
     row, answer = _lengths(subject, g2is)
     pool = len(g2is.data.pools) * (g2is.data.pool_size or subject.planning.test_rows)
@@ -89,14 +90,15 @@ def plan(subject: Subject) -> PaperPlan:
             "g2is.compare": lambda cell: Cost(),
         },
         loads=[
-            costs.sft_load(subject, g2is.warmup.sft, "warmup"),
+            costs.sft_load(subject, g2is.warmup.sft, "warmup", answer / row),
             Load(
                 "gradient features",
                 float(max(g2is.gradients.max_tokens, length)),
-                float(max(g2is.gradients.max_tokens, length)),
+                float(max(g2is.gradients.max_tokens, length)) * answer / row,
                 costs.trained_parameters(subject.backbone, g2is.warmup.sft.lora_rank),
+                optimizer=False,
             ),
-            costs.sft_load(subject, g2is.sft, "SFT"),
+            costs.sft_load(subject, g2is.sft, "SFT", answer / row),
         ],
         build=build,
         checked=[

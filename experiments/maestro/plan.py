@@ -18,23 +18,27 @@ from encore.evaluation.metrics import checkable
 from encore.planning import costs
 from encore.planning.bench import Bench
 from encore.planning.memory import Load
-from encore.planning.paper import Cost, PaperPlan
+from encore.planning.paper import Cost, PaperPlan, Reported, naming
 from encore.planning.subject import Subject
 from encore.planning.work import Work
+from encore.report.reported import seconds
 from encore.scalarization.settings import ConductorSettings
 from encore.training.conductor import MultiRewardSettings
-from experiments.maestro.arms import Arm
+from experiments.maestro.arms import Arm, arm
 from experiments.maestro.settings import MaestroSettings, section
 
+PLANNED = {"ours": "ours", "without_conductor": "equal"}
+"""The arm behind a row of the paper's table 2; which one is without the Conductor it does not say."""
 REPORTED = Path(__file__).parent / "reported.yaml"
-SAMPLED = {"train": 4, "validation": 2, "test": 2}
+SAMPLED = 4  # items of a split, for lengths
 SCORED_WITH_A_MODEL = ("perplexity", "preference")  # one more forward pass of a model as large as the policy
 
 
 def plan(subject: Subject) -> PaperPlan:
     """The plan of the profile's section `maestro`. Raises UserError for what its stages would refuse."""
     raw = subject.section("maestro")
-    maestro = configuration.build(MaestroSettings, raw, "maestro")
+    with naming({"benchmark ": "maestro.benchmarks.names"}):
+        maestro = configuration.build(MaestroSettings, raw, "maestro")
     planning = subject.planning
     recipes = {
         (benchmark, one.name): configuration.build(
@@ -111,6 +115,15 @@ def plan(subject: Subject) -> PaperPlan:
         bench.multi_reward(_scalarizers(maestro, learned, raw), maestro.rl)
         bench.vllm(maestro.answers.max_response_tokens, maestro.rl.temperature, maestro.rl.rollout_batch)
 
+    def printed() -> list[Reported]:
+        found = []
+        for benchmark, name, duration in reported():
+            recipe = recipes.get((benchmark, PLANNED[name]))
+            if recipe is not None:
+                works = reinforced(arm(PLANNED[name]), recipe)
+                found.append(Reported(f"{benchmark} {name}", duration, seconds(duration) / 3600, works))
+        return found
+
     skipped = {one.name: maestro.skip(one) for one in maestro.arms() if maestro.skip(one)}
     warnings = [f"arm {name} is left out: {reason}" for name, reason in skipped.items()]
     rates = {
@@ -134,7 +147,7 @@ def plan(subject: Subject) -> PaperPlan:
             f"rl of {len(recipes)} benchmark-arm pairs, the Conductor's settings, every reward's name; section policy",
         ],
         assumptions={"tokens of a prompt": round(prompts, 1), "tokens of a reference": round(solutions, 1)},
-        reported=reported(),
+        reported=printed(),
         warnings=warnings + costs.precision_warning(subject, rates),
     )
 
@@ -190,18 +203,18 @@ def _lengths(subject: Subject, maestro: MaestroSettings) -> tuple[float, float]:
     """Mean tokens of a prompt and of a reference answer: of a few generated items, or assumed."""
     if maestro.benchmarks.source != "procedural":
         return subject.planning.prompt_tokens, subject.planning.answer_tokens
-    few = dataclasses.replace(maestro.benchmarks, **SAMPLED)
+    few = dataclasses.replace(maestro.benchmarks, train=SAMPLED, validation=SAMPLED, test=SAMPLED)
     items = [item for name in few.names for item in load(name, few, checkable).train]
     chat = subject.chat
     prompts = [len(chat.first(item.prompt)) for item in items]
     return sum(prompts) / len(prompts), sum(len(chat.action(item.solution)) for item in items) / len(items)
 
 
-def reported() -> list[tuple[str, str]]:
-    """Table 2 of the paper: training times with Qwen3-8B; its machine is not named."""
+def reported() -> list[tuple[str, str, str]]:
+    """Table 2 of the paper, of training with Qwen3-8B on a machine that is not named: benchmark, row, time."""
     content = yaml.safe_load(REPORTED.read_text(encoding="utf-8"))
     found = []
     for block in content["blocks"]:
         if str(block["id"]).startswith("table2_"):
-            found += [(f"{block['environment']} {name}", str(row[0])) for name, row in block["rows"].items()]
+            found += [(block["environment"], name, str(row[0])) for name, row in block["rows"].items()]
     return found

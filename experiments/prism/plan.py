@@ -17,9 +17,10 @@ from encore.evaluation import EvaluationSettings
 from encore.planning import costs
 from encore.planning.bench import Bench
 from encore.planning.memory import Load
-from encore.planning.paper import Cost, PaperPlan
+from encore.planning.paper import Cost, PaperPlan, Reported, naming
 from encore.planning.subject import Subject
 from encore.planning.work import Work
+from encore.report.reported import seconds
 from experiments.prism.settings import PrismSettings
 
 REPORTED = Path(__file__).parent / "reported.yaml"
@@ -28,7 +29,8 @@ MATRICES = 14  # of the invented norms by which arms are tried
 
 def plan(subject: Subject) -> PaperPlan:
     """The plan of the profile's section `prism`. Raises UserError for what its stages would refuse."""
-    prism = configuration.build(PrismSettings, subject.section("prism"), "prism")
+    with naming({"unknown arm": "prism.methods", "arm ": "prism.methods"}):
+        prism = configuration.build(PrismSettings, subject.section("prism"), "prism")
     evaluation = configuration.build(EvaluationSettings, subject.section("evaluation"), "evaluation")
     worlds = {name: subject.section(name) for name in prism.environments}
     for name, section in worlds.items():
@@ -110,7 +112,17 @@ def plan(subject: Subject) -> PaperPlan:
                 bench.agent_rl(f"prism.rl.{name}", dataclasses.replace(recipe, algorithm=algorithm), name)
         bench.vllm(evaluation.max_action_tokens, evaluation.temperature, evaluation.batch_size)
 
+    def printed() -> list[Reported]:
+        found = []
+        for name, method, duration in reported(prism.environments, prism.methods):
+            works = train({"environment": name, "method": method}).work
+            if arbitration.arm(method).skip(arbitration.Context(n=1)) is not None:  # it reads the probe
+                works = probe({"environment": name}).work + works
+            found.append(Reported(f"{name} {method}", duration, seconds(duration) / 3600, works))
+        return found
+
     tokens = float(prism.probe.batch_tokens)
+    shares = [costs.learned_share(subject, name) for name in prism.environments]
     rates = {"prism.sft.learning_rate": prism.sft.learning_rate} | {
         f"prism.rl.{name}.learning_rate": prism.rl[name].learning_rate for name in prism.environments
     }
@@ -125,8 +137,8 @@ def plan(subject: Subject) -> PaperPlan:
             "prism.compare": lambda cell: Cost(),
         },
         loads=[
-            Load("probe", tokens, tokens, optimizer=False),
-            costs.sft_load(subject, prism.sft, "SFT"),
+            Load("probe", tokens, tokens * max(shares), optimizer=False),
+            costs.sft_load(subject, prism.sft, "SFT", max(shares)),
             *[costs.agent_load(subject, prism.rl[name], f"RL, update ({name})") for name in prism.environments[:1]],
             costs.rollout_load(subject, prism.rl[prism.environments[0]]),
         ],
@@ -136,7 +148,8 @@ def plan(subject: Subject) -> PaperPlan:
             "seeds; each arm splits invented columns",
             f"sections policy, evaluation, {', '.join(prism.environments)}",
         ],
-        reported=[line for name in prism.environments for line in reported(name, prism.methods)],
+        reported=printed(),
+        reported_devices=8,
         warnings=costs.precision_warning(subject, rates),
     )
 
@@ -165,16 +178,18 @@ def _routed(method: str, number: int, rl_fraction: float) -> tuple[int, int]:
     return len(split.sft), len(split.rl)
 
 
-def reported(environment: str, methods: list[str]) -> list[tuple[str, str]]:
-    """Table 3 of the paper: an arm's name, and its hours on 8 A100 of 80 GB."""
+def reported(environments: list[str], methods: list[str]) -> list[tuple[str, str, str]]:
+    """Table 3 of the paper, on 8 A100 of 80 GB: environment, arm, and its total time."""
     content = yaml.safe_load(REPORTED.read_text(encoding="utf-8"))
-    block = next((one for one in content["blocks"] if one["id"] == f"table3_{environment}"), None)
-    if block is None:
-        return []
-    places = [next(iter(column.values())) for column in block["columns"]]
-    total = places.index("total_wall_s")
-    return [
-        (f"{environment} {method}", costs.reported_duration(row[total]))
-        for method, row in block["rows"].items()
-        if method in methods
-    ]
+    found = []
+    for environment in environments:
+        block = next((one for one in content["blocks"] if one["id"] == f"table3_{environment}"), None)
+        if block is None:
+            continue
+        total = [column["metric"] for column in block["columns"]].index("total_wall_s")
+        found += [
+            (environment, method, str(row[total]))
+            for method, row in block["rows"].items()
+            if method in methods and row[total] is not None
+        ]
+    return found

@@ -17,6 +17,7 @@ from encore.tracking.flops import ModelShape
 
 LAYERS = 2  # of the small model
 WIDTH, HEADS, HEAD_DIM, INTERMEDIATE = 32, 4, 16, 64
+_COUNTED: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,12 @@ def count(config: Any) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(parameter.numel() for parameter in model.parameters())  # a tied weight is one parameter
+    key = config.to_json_string()
+    if key not in _COUNTED:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        _COUNTED[key] = sum(parameter.numel() for parameter in model.parameters())  # a tied weight is one parameter
+    return _COUNTED[key]
 
 
 def small(config: Any, vocabulary: int, pad_token_id: int | None, eos_token_id: int | None) -> Any:

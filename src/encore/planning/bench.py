@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -334,9 +335,11 @@ def bench(subject: Subject) -> Iterator[Bench]:
 
     hf_logging.disable_progress_bar()
     before = logging.root.manager.disable
+    gc.freeze()  # accelerate collects garbage after each training: seconds where much is imported
     logging.disable(logging.WARNING)  # what libraries say about a model of two layers is no news
     try:
         with tempfile.TemporaryDirectory(prefix="encore-plan-") as folder:
             yield Bench(subject, Path(folder))
     finally:
+        gc.unfreeze()
         logging.disable(before)

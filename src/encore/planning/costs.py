@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from encore.planning.architectures import Backbone
 from encore.planning.memory import BYTES, Load, lora_parameters
 from encore.planning.subject import Subject
@@ -44,11 +42,18 @@ def sft(subject: Subject, settings: SFTSettings, examples: float, length: float,
     return [Work(phase, "train", passes * length, length, trainable)]
 
 
-def sft_load(subject: Subject, settings: SFTSettings, phase: str) -> Load:
-    """Memory of it: a device step of the longest examples, packed."""
+def sft_load(subject: Subject, settings: SFTSettings, phase: str, learned: float = 1.0) -> Load:
+    """Memory of it: a device step of the longest examples; packed rows have logits for the share `learned` alone."""
     tokens = float(settings.device_batch * subject.policy.max_length)
     trained = trained_parameters(subject.backbone, settings.lora_rank)
-    return Load(phase, tokens, tokens, trained, checkpointing=settings.gradient_checkpointing)
+    logits = tokens * (learned if settings.packing else 1.0)
+    return Load(phase, tokens, logits, trained, checkpointing=settings.gradient_checkpointing)
+
+
+def learned_share(subject: Subject, environment: str) -> float:
+    """Of an expert episode's tokens, how many are actions."""
+    found = subject.episodes(environment)
+    return found.turns * found.action / found.length(found.turns, subject.policy.max_length)
 
 
 def turns(subject: Subject, environment: str, max_steps: int) -> float:
@@ -147,11 +152,6 @@ def precision_warning(subject: Subject, rates: dict[str, float]) -> list[str]:
         return []
     return [
         f"policy.dtype {subject.policy.dtype}: a weight of {weight:.3f} moves by steps above {half:.1e} alone, and "
-        f"{', '.join(lost)} is below: most weights stay where they are. Set policy.dtype: float32 (the GPU computes in "
+        f"{', '.join(lost)} is less: most weights stay where they are. Set policy.dtype: float32 (the GPU computes in "
         "bfloat16 all the same)"
     ]
-
-
-def reported_duration(text: Any) -> str:
-    """A duration as reported.yaml writes it, or a dash."""
-    return "-" if text is None else str(text)

@@ -21,13 +21,15 @@ class Fit:
     """Whether a phase fits into one GPU.
 
     Attributes:
-        replicated: bytes with all weights on each GPU (one process, or DDP).
+        replicated: bytes of one process.
+        ddp: bytes of one of as many as there are GPUs, each with all weights.
         sharded: bytes with all held in equal parts (FSDP over all GPUs).
         capacity: bytes that may be used.
     """
 
     load: Load
     replicated: Memory
+    ddp: Memory
     sharded: Memory
     capacity: float
 
@@ -45,6 +47,7 @@ def fit(backbone: Backbone, policy: PolicySettings, planning: PlanningSettings, 
     return Fit(
         load,
         estimate(backbone, policy.dtype, load),
+        estimate(backbone, policy.dtype, load, processes=planning.gpus),
         estimate(backbone, policy.dtype, load, shards=planning.gpus),
         planning.gpu_memory_gb * GB * (1 - planning.memory_margin),
     )

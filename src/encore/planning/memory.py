@@ -55,17 +55,19 @@ class Memory:
     activations: float
     logits: float
     cache: float
+    buckets: float = 0.0
 
     @property
     def total(self) -> float:
         return sum(asdict(self).values())
 
 
-def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1) -> Memory:
-    """Bytes of one of `shards` GPUs; 1: all is on each (one process, or DDP), more: FSDP shards what is held in full.
+def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1, processes: int = 1) -> Memory:
+    """Bytes of one GPU, of one process, of `processes` under DDP, or of `shards` under FSDP.
 
-    Gradients and Adam's moments have the weights' precision, as torch makes them. Under FSDP the blocks are gathered
-    one at a time, so one block's weights stand whole beside the shard; the embedding and head likewise.
+    Gradients and Adam's moments have the weights' precision, as torch makes them. DDP holds all of it in each process,
+    and the gradients once more, in buckets. FSDP deals it out; the blocks are gathered one at a time, so one block's
+    weights stand whole beside the shard, the embedding and head likewise. Episodes are dealt to processes.
     """
     of_value, shape = BYTES[dtype], backbone.shape
     held = backbone.parameters * of_value
@@ -80,7 +82,8 @@ def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1) -> Mem
         optimizer=(2 * load.trained * of_value / shards) if load.backward and load.optimizer else 0.0,
         activations=activations(shape, load),
         logits=load.logit_tokens * shape.vocabulary * (4 + 4 + 2 if load.backward else 4),
-        cache=load.cached_tokens * cache_bytes(shape, of_value),
+        cache=load.cached_tokens / max(shards, processes) * cache_bytes(shape, of_value),
+        buckets=load.trained * of_value if load.backward and load.optimizer and processes > 1 else 0.0,
     )
 
 

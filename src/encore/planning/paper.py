@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,28 @@ Rule = Callable[[Mapping[str, Any]], Cost]
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A time that the paper prints for one run, and what the plan has for the same run."""
+
+    name: str
+    printed: str
+    wall_h: float
+    work: list[Work]
+
+
+@contextmanager
+def naming(keys: Mapping[str, str]) -> Iterator[None]:
+    """Puts the parameter's key before a registry's error, which does not know it; `keys` by the error's beginning."""
+    try:
+        yield
+    except UserError as error:
+        for beginning, key in keys.items():
+            if str(error).startswith(beginning):
+                raise UserError(f"{key}: {error}") from error
+        raise
+
+
+@dataclass(frozen=True)
 class PaperPlan:
     """What a paper adds to a plan.
 
@@ -46,7 +69,7 @@ class PaperPlan:
         build: makes every object on a bench.
         checked: what was validated, as sentences.
         assumptions: settings of `planning` that its rules used, and others by name.
-        reported: wall-clock that the paper prints: (name, hours on its machine).
+        reported: times that the paper prints.
         warnings: what will not work, or not as meant.
     """
 
@@ -56,7 +79,8 @@ class PaperPlan:
     checked: list[str]
     several: frozenset[str] = frozenset()
     assumptions: dict[str, float | str] = field(default_factory=dict)
-    reported: list[tuple[str, str]] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
+    reported_devices: int | None = None  # of the paper's machine; None: not named
     warnings: list[str] = field(default_factory=list)
 
 

@@ -84,7 +84,8 @@ class BackbonePlan:
     warnings: list[str]
     fits: list[dict[str, Any]]
     stages: list[StagePlan]
-    reported: list[tuple[str, str]]
+    reported: list[dict[str, Any]]
+    weights: float
     assumptions: dict[str, float | str]
     rate: float | None
 
@@ -102,11 +103,11 @@ class BackbonePlan:
 
     @property
     def disk(self) -> float:
-        """Bytes at most: all that is kept, the weights themselves, and the scratch of the stage that has most of it."""
+        """Bytes at most: the weights, all that is kept, and the scratch of the stage that has most of it."""
         at_once = [
             stage.scratch * (min(stage.cells, self.devices) if not stage.several else 1) for stage in self.stages
         ]
-        return sum(stage.kept for stage in self.stages) + max(at_once, default=0.0)
+        return self.weights + sum(stage.kept for stage in self.stages) + max(at_once, default=0.0)
 
 
 @dataclass
@@ -194,7 +195,12 @@ def _with(
         warnings=warnings,
         fits=[_told(one) for one in fits],
         stages=planned,
-        reported=paper_plan.reported,
+        reported=[_beside(one, subject, paper_plan.reported_devices) for one in paper_plan.reported]
+        if not on_cpu
+        else [],
+        weights=0.0
+        if Path(subject.policy.source).is_dir()
+        else subject.backbone.parameters * 2.0,  # bfloat16 on the hub
         assumptions={**own, **paper_plan.assumptions, **(_named(subject.planning) if not on_cpu else _of_cpu(subject))},
         rate=tracking.get("price_per_device_hour"),
     )
@@ -224,7 +230,7 @@ def _stage(subject: Subject, stage: Stage, paper_plan: paper.PaperPlan) -> Stage
     unknown = any(math.isnan(phase.device_h) for phase in planned.phases)
     planned.estimate = NO_ESTIMATE if unknown else "estimated" if planned.phases else CPU_ONLY
     if planned.phases and subject.policy.device != "cpu" and stage.cells:
-        command = stage.command_of(stage.cells[0])
+        command = stage.command_of(stage.cells[-1])
         planned.launch = launch.command(command, "ddp", subject.planning.gpus) if several else command
     return planned
 
@@ -245,11 +251,18 @@ def _memory_warnings(fits: list[launch.Fit], stages: list[StagePlan], subject: S
     ]
 
 
+def _beside(one: paper.Reported, subject: Subject, devices: int | None) -> dict[str, Any]:
+    spent = [work.spend(part, subject.backbone, subject.policy, subject.planning).device_s for part in one.work]
+    paper_h = None if devices is None else one.wall_h * devices
+    return {"name": one.name, "printed": one.printed, "paper_gpu_h": paper_h, "plan_gpu_h": sum(spent) / 3600}
+
+
 def _told(one: launch.Fit) -> dict[str, Any]:
     parts = {name: value / memory.GB for name, value in dataclasses.asdict(one.replicated).items() if value}
     return {
         "phase": one.load.phase,
         "one_gpu_gb": one.replicated.total / memory.GB,
+        "ddp_gb": one.ddp.total / memory.GB,
         "fsdp_gb": one.sharded.total / memory.GB,
         "parts_gb": parts,
         "verdict": one.verdict,

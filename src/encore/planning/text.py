@@ -9,8 +9,6 @@ from typing import Any
 from encore.planning.memory import GB
 from encore.planning.plan import BackbonePlan, Plan, StagePlan
 
-WIDTH = 118
-
 
 def as_json(plan: Plan) -> str:
     """All of it, with the derived numbers."""
@@ -67,10 +65,11 @@ def _backbone(one: BackbonePlan) -> list[str]:
         lines += [f"- {made.what}: {made.how}" for made in one.built]
     if one.fits:
         lines += ["", "### Memory of a GPU, estimated, GB", ""]
-        rows = [["phase", "one process or DDP", "of it", "FSDP", ""]]
+        rows = [["phase", "one process", "of it", "DDP", "FSDP", ""]]
         for fit in one.fits:
             parts = ", ".join(f"{name} {value:.1f}" for name, value in fit["parts_gb"].items() if value >= 0.05)
-            rows.append([fit["phase"], f"{fit['one_gpu_gb']:.0f}", parts, f"{fit['fsdp_gb']:.0f}", fit["verdict"]])
+            numbers = [f"{fit[name]:.0f}" for name in ("one_gpu_gb", "ddp_gb", "fsdp_gb")]
+            rows.append([fit["phase"], numbers[0], parts, *numbers[1:], fit["verdict"]])
         lines += _table(rows)
     lines += ["", "### Stages", ""]
     head = ["stage", "cells", "tokens", "PFLOPs", f"{one.device} hours", f"wall on {one.devices}", "longest cell"]
@@ -87,11 +86,16 @@ def _backbone(one: BackbonePlan) -> list[str]:
         lines += ["", "### Phases", "", *_table(detail)]
     launched = [stage for stage in one.stages if stage.launch]
     if launched:
-        lines += ["", "### How stages start (the first cell)", ""]
+        lines += ["", "### How stages start (the last cell)", ""]
         lines += [f"- {stage.launch}" for stage in launched]
     if one.reported:
-        lines += ["", "### The paper's own wall-clock of one run, on its 8 GPUs, and the plan's of a cell", ""]
-        lines += [f"- {name}: {text}" for name, text in one.reported]
+        lines += ["", "### One run beside the paper, whose machine and lengths are its own", ""]
+        rows = [["run", "paper's wall-clock", "paper's GPU hours", "GPU hours planned"]]
+        for run in one.reported:
+            known = run["paper_gpu_h"]
+            hours = "machine not named" if known is None else _hours(known)
+            rows.append([run["name"], run["printed"], hours, _hours(run["plan_gpu_h"])])
+        lines += _table(rows)
     lines += ["", "### Assumptions", ""]
     lines += [f"- {name}: {value}" for name, value in one.assumptions.items()]
     return lines
