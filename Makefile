@@ -9,7 +9,7 @@ PORT ?= 5000
 # Files of tests side by side; each process computes with one thread, or they would wait for each other.
 PYTEST_FLAGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 TARGET ?= prism.compare
-# PRISM's environments side by side; 0: as many as there are, where the cores allow it and the policy is on none but them.
+# PRISM's environments side by side, each with its share of the cores; 0: all, but one after another on a GPU; 1: no.
 JOBS ?= 0
 BIN := $(VENV)/bin
 
