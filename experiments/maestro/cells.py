@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,14 @@ def run_all(work: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> No
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started now
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         futures = [pool.submit(work, job) for job in jobs]
-        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            for future in waiting:
-                future.cancel()
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:  # a failed cell, or the end of this process: nothing is waited for
             for process in list(pool._processes.values()):
                 process.terminate()
-            raise failed[0].exception()  # type: ignore[misc]  # it is one: see above
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def keep_only(folder: Path, names: Sequence[str]) -> None:

@@ -32,11 +32,14 @@ CODE = [
     Path(path)
     for path in (
         "experiments/maestro/evaluate.py",
+        "experiments/maestro/policies.py",
         "src/encore/evaluation/metrics.py",
         "src/encore/evaluation/chrf.py",
-        "src/encore/benchmarks/constraints.py",
+        "src/encore/benchmarks",
         "src/encore/rollout",
         "src/encore/training/conductor/responses.py",
+        "src/encore/chat.py",
+        "src/encore/models.py",
     )
 ]
 

@@ -13,13 +13,11 @@ import numpy as np
 
 from encore.report.reported import ReportedNumbers
 from encore.report.reported_numbers import PaperClaim
-from encore.report.verdict import NOT_RUN
+from encore.report.verdict import ALPHA, DIRECTION, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from encore.statistics import holm, nested_bootstrap
 from experiments.maestro.collect import Collected, Result
 
 REPLICATES = 10_000
-ALPHA = 0.05
-REPRODUCED, DIRECTION, NOT_REPRODUCED = "reproduced", "direction only", "not reproduced"
 
 
 @dataclass(frozen=True)

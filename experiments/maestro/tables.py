@@ -9,13 +9,10 @@ import numpy as np
 from encore.report import numbers as write
 from encore.report.reported import ReportedNumbers
 from encore.report.tables import Cell, Column, Group, Table
-from encore.report.verdict import NOT_RUN
+from encore.report.verdict import DIRECTION, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from encore.statistics import success_interval
 from experiments.maestro.collect import Collected, Result
 from experiments.maestro.gains import (
-    DIRECTION,
-    NOT_REPRODUCED,
-    REPRODUCED,
     Gain,
     Judged,
     Macro,

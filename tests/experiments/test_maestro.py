@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -175,6 +176,18 @@ def test_bad_settings_are_one_line(values, message):
     with pytest.raises(UserError) as caught:
         configuration.build(MaestroSettings, values, "maestro")
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_cell_s_hash_holds_the_code_that_dvc_watches(stage):
+    """Else DVC would run the stage again after an edit, and every cell would say that it is up to date."""
+    module = importlib.import_module(f"experiments.maestro.{stage}")
+    deps = yaml.safe_load((profiles.CONF.resolve().parent / "dvc.yaml").read_text())["stages"][f"maestro.{stage}"][
+        "deps"
+    ]
+    in_parameters = {"experiments/maestro/arms.py", "experiments/maestro/cells.py", "base/tiny"}
+    watched = {path for path in deps if not path.startswith("runs/")} - in_parameters
+    assert {path.as_posix() for path in module.CODE} == watched
 
 
 def test_families_of_arms():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encore.report.verdict import NOT_RUN
+from encore.report.verdict import DIRECTION, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from experiments.maestro import gains
 from experiments.maestro.arms import arm
 from experiments.maestro.collect import Result
@@ -54,12 +54,12 @@ def test_the_macro_mean_weighs_benchmarks_not_items(chance):
 @pytest.mark.parametrize(
     ("difference", "low", "high", "seeds", "p", "verdict", "why"),
     [
-        (0.1, 0.05, 0.2, [0.1, 0.1], 0.01, gains.REPRODUCED, "Holm"),
-        (0.1, 0.05, 0.2, [0.3, -0.1], 0.01, gains.DIRECTION, "not under every seed"),
-        (0.1, -0.05, 0.2, [0.1, 0.1], 0.01, gains.DIRECTION, "holds zero"),
-        (0.1, 0.05, 0.2, [0.1, 0.1], 0.2, gains.DIRECTION, "not after Holm"),
-        (0.0, -0.1, 0.1, [0.0, 0.0], 1.0, gains.NOT_REPRODUCED, "no gain"),
-        (-0.1, -0.2, -0.05, [-0.1, -0.1], 0.01, gains.NOT_REPRODUCED, "the opposite is clear"),
+        (0.1, 0.05, 0.2, [0.1, 0.1], 0.01, REPRODUCED, "Holm"),
+        (0.1, 0.05, 0.2, [0.3, -0.1], 0.01, DIRECTION, "not under every seed"),
+        (0.1, -0.05, 0.2, [0.1, 0.1], 0.01, DIRECTION, "holds zero"),
+        (0.1, 0.05, 0.2, [0.1, 0.1], 0.2, DIRECTION, "not after Holm"),
+        (0.0, -0.1, 0.1, [0.0, 0.0], 1.0, NOT_REPRODUCED, "no gain"),
+        (-0.1, -0.2, -0.05, [-0.1, -0.1], 0.01, NOT_REPRODUCED, "the opposite is clear"),
     ],
 )
 def test_verdicts(difference, low, high, seeds, p, verdict, why):
