@@ -139,6 +139,7 @@ def success_interval(
     level: float = 0.95,
     over: Literal["games", "games_and_seeds"] = "games",
     method: Literal["wilson", "bootstrap"] = "wilson",
+    quantile: Literal["student", "normal"] = "student",
     replicates: int = 10_000,
     seed: int = 0,
 ) -> SuccessInterval:
@@ -155,6 +156,9 @@ def success_interval(
     over="games_and_seeds": training again too. The variance of the seed means is added, V + V_seeds - V_residual
         (two-way clustering, Cameron, Gelbach and Miller 2011), and z becomes Student's t with Satterthwaite's degrees
         of freedom: two seeds that disagree give a wide interval, as they should. Needs two seeds (ValueError).
+    quantile="normal": z all the same, as in a bootstrap over games and seeds (`nested_bootstrap`). With two or three
+        seeds Student's t is honest and swings from a fifth to nearly all of the axis by the luck of two numbers; z is
+        steady and too narrow for training again. Say which it is.
     method="bootstrap": percentiles of the rate over resampled games instead (over="games" only). Zero width at 0 and 1.
     """
     x = np.asarray(outcomes, dtype=float)
@@ -170,7 +174,7 @@ def success_interval(
         low, high = _percentiles(game_means[indices].mean(axis=1), level)
         return SuccessInterval(rate, low, high, games, f"{percent} bootstrap over games")
     variance = float(game_means.var()) / games
-    quantile = float(scipy.stats.norm.ppf(0.5 + level / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + level / 2))
     kind = f"{percent} Wilson, clustered by game"
     if over == "games_and_seeds":
         if seeds < 2:
@@ -180,10 +184,10 @@ def success_interval(
         residual = x - seed_means[:, None] - game_means[None, :] + rate
         of_cells = float((residual**2).sum()) / max((seeds - 1) * (games - 1), 1) / (seeds * games)
         of_games, variance = variance, max(variance, variance + of_seeds - of_cells)
-        if variance > 0:
+        if variance > 0 and quantile == "student":
             parts = of_games**2 / max(games - 1, 1) + of_seeds**2 / (seeds - 1)
             freedom = min(max(variance**2 / parts, 1.0), max(games - 1, 1))
-            quantile = float(scipy.stats.t.ppf(0.5 + level / 2, freedom))
+            z = float(scipy.stats.t.ppf(0.5 + level / 2, freedom))
         kind = f"{percent} Wilson, clustered by game and seed"
     bernoulli = rate * (1 - rate)
     if bernoulli == 0:
@@ -191,7 +195,7 @@ def success_interval(
     else:
         most = seeds * games if np.isin(x, (0, 1)).all() else math.inf
         effective = min(bernoulli / variance, most) if variance > 0 else float(seeds * games)
-    interval = _score_interval(rate, effective, quantile)
+    interval = _score_interval(rate, effective, z)
     return SuccessInterval(rate, interval.low, interval.high, effective, kind)
 
 

@@ -35,14 +35,14 @@ def result_row(
     same_scale: bool = False,
 ) -> Row:
     """One arm on one panel: mean over seeds, interval over games and seeds (over games alone where there is one seed),
-    task types, and the paper's value beside it.
+    task types, and the paper's value beside it. The interval has the normal quantile, as the bootstrap of differences.
 
     `backbone` names the paper's model whose value it is, None its first; those of its others are in `other_reported`.
     `task_types` names the type of each game. Raises ValueError if seeds played different numbers of games.
     """
     seeds = sorted(outcomes)
     played = _matrix(outcomes, seeds, f"{environment} {method} {panel}")
-    interval = success_interval(played, over=_over(played))
+    interval = success_interval(played, over=_over(played), quantile="normal")
     reported, reason, others = None, "", {}
     if numbers is not None:
         reported = numbers.lookup(environment, method, panel, metric, setting=setting, backbone=backbone)
@@ -207,7 +207,7 @@ def _by_type(
     results = {}
     for name in dict.fromkeys(task_types):  # in order of appearance; renderers sort by the paper's order
         part = played[:, names == name]
-        interval = success_interval(part, over=_over(part))
+        interval = success_interval(part, over=_over(part), quantile="normal")
         reported: ReportedValue | None = None
         if numbers is not None:
             reported = numbers.lookup(environment, method, panel, metric, name, setting=setting, backbone=backbone)

@@ -18,7 +18,6 @@ from encore.report.verdict import (
 )
 from encore.statistics import holm
 
-SEEDS_WANTED = 3  # fewer, and the explanation says so
 IMPLIED = "implied"
 
 
@@ -120,7 +119,9 @@ def _reported(claim: PaperClaim, numbers: ReportedNumbers, backbone: str | None)
         numbers.lookup(claim.environment, arm, claim.panel, claim.metric, setting=claim.setting, backbone=backbone)
         for arm in (claim.a, claim.b)
     )
-    return (reported_difference(of_a, of_b), of_a.source) if of_a and of_b else (None, "")
+    if of_a is None or of_b is None:
+        return None, ""
+    return reported_difference(of_a, of_b), ", ".join(dict.fromkeys((of_a.source, of_b.source)))
 
 
 def _here(test: PairedTest | None, theirs: Difference | None, adjusted_p: float | None, same_scale: bool) -> str:
@@ -136,10 +137,7 @@ def _here(test: PairedTest | None, theirs: Difference | None, adjusted_p: float 
         parts.append("the opposite is established here" if opposite(test) else "no difference is established here")
     elif same_scale and theirs is not None:
         parts.append("of another size than the paper's" if other_size(test, theirs) else "of a size like the paper's")
-    text = "; ".join(parts)
-    if test.difference > 0 and not lacks(test, adjusted_p) and 0 < seeds < SEEDS_WANTED:
-        text += f"; {seeds} seed{'s say' if seeds > 1 else ' says'} little about training again"
-    return text + "."
+    return "; ".join(parts) + "."
 
 
 def _paper(claim: PaperClaim, theirs: Difference | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from encore.report.comparison import Comparison
 from encore.report.verdict import NOT_RUN, summary
 
+MOST_NAMED = 16  # arms that a sentence lists
 ENVIRONMENTS = {"alfworld": "ALFWorld", "webshop": "WebShop"}
 
 
@@ -27,8 +28,9 @@ def what_was_run(comparison: Comparison) -> str:
     places = list(dict.fromkeys(f"{environment_name(row.environment)} {row.panel}" for row in rows))
     most_seeds = max(len(row.seeds) for row in rows)
     seeds = "one training seed" if most_seeds == 1 else f"up to {most_seeds} training seeds an arm"
+    named = f" ({joined(arms)})" if len(arms) <= MOST_NAMED else ""
     return (
-        f"{len(arms)} arms ({joined(arms)}) on {joined(places)}, {seeds}, with {comparison.meta.backbone} "
+        f"{len(arms)} arms{named} on {joined(places)}, {seeds}, with {comparison.meta.backbone} "
         f"under the profile “{comparison.meta.profile}”."
     )
 
