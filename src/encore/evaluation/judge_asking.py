@@ -103,7 +103,7 @@ class Voters:
             except BaseException as error:
                 given_up.set()
                 pool.shutdown(cancel_futures=True)
-                first = failures[0] if failures else error
+                first = failures[0] if failures and isinstance(error, Exception) else error
                 if isinstance(first, UserError) and self.cache.path is not None:
                     raise UserError(
                         f"{first}; {len(self.cache)} answers of judges are kept in {self.cache.path}, and a new start "

@@ -57,3 +57,12 @@ def test_parameters_are_checked():
         rewards.reward("entropy", {"sign": 2})
     with pytest.raises(UserError, match="answer_column is 'reference'"):
         rewards.reward("perplexity", {"answer_column": "reference"})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"), [("perplexity", "reference"), ("efficiency", "reference"), ("entropy", "entropies")]
+)
+def test_what_a_trainer_passes_by_step_is_named_in_the_signature(name, parameter):
+    """`encore.training.conductor` looks there for what a reward wants of it."""
+    module = importlib.import_module(f"{functions.__name__}.{name}")
+    assert parameter in inspect.signature(module.Reward(module.Settings(), rewards.Context())).parameters
