@@ -75,10 +75,15 @@ def main() -> None:
 
     context = multiprocessing.get_context("fork")
     children = [context.Process(target=_child, args=(share, os.getpid())) for share in shares]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
+    try:
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+    finally:  # of a stage that is stopped: it would wait for them
+        for child in children:
+            if child.is_alive():
+                child.terminate()
     failed = [child.exitcode for child in children if child.exitcode]
     if failed:
         raise SystemExit(abs(failed[0]))  # the child has said why
