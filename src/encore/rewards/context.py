@@ -25,8 +25,8 @@ class Context:
         reference: causal model under which reference answers are scored, where the trainer passes none by step.
         policy: causal model that wrote the responses, where the trainer passes no entropies.
         tokenizer: of both.
-        chat: puts a prompt into the chat format. Without it, text prompts are tokenised as they are, and conversations
-            by the tokenizer's chat template, as TRL does both.
+        chat: puts a text prompt into the chat format. Without it, text prompts are tokenised as they are, as TRL does.
+            Conversations always go through the tokenizer's chat template.
         group_size: responses to one prompt, which are neighbours.
         cache: folder for what is bought dearly (a judge's verdicts).
     """
@@ -57,10 +57,8 @@ class Context:
 
     def prompt_ids(self, prompt: Any) -> list[int]:
         """Tokens up to the point where the policy speaks; a prompt is text or a list of messages."""
-        if self.chat is not None:
-            return self.chat.first(prompt if isinstance(prompt, str) else prompt[-1]["content"])
         if isinstance(prompt, str):
-            return self.tokens(prompt)["input_ids"]
+            return self.tokens(prompt)["input_ids"] if self.chat is None else self.chat.first(prompt)
         text = self.tokens.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
         return self.tokens(str(text), add_special_tokens=False)["input_ids"]
 

@@ -11,7 +11,7 @@ from encore.errors import UserError
 from encore.rewards import Context
 from tests.encore.evaluation.judge_double import Bench, served
 
-JUDGE = {"model": "wise", "retries": 1, "backoff_s": 0.01, "timeout_s": 5.0}
+JUDGE = {"model": "wise", "retries": 1, "backoff_s": 0.01, "timeout_s": 30.0}
 
 
 def ranks_by_length(body):
