@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,10 +254,7 @@ class Bench:
     def multi_reward(self, scalarizers: Sequence[tuple[str, dict[str, Any]]], settings: MultiRewardSettings) -> None:
         """One step of GRPO on two rewards under each scalarizer."""
         for name, parameters in scalarizers:
-            self.add(
-                f"multi-reward GRPO ({name})",
-                lambda name=name, parameters=parameters: self._weighed(name, parameters, settings),
-            )
+            self.add(f"multi-reward GRPO ({name})", partial(self._weighed, name, parameters, settings))
 
     def _weighed(self, name: str, parameters: dict[str, Any], settings: MultiRewardSettings) -> str:
         from encore import rewards

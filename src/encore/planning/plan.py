@@ -19,6 +19,7 @@ from encore.planning.stages import Stage, compose, stages_of
 from encore.planning.subject import Subject
 
 NO_ESTIMATE = "no estimate"
+PUBLISHED_BYTES = 2.0  # of a weight on the hub: bfloat16
 CPU_ONLY = "CPU only: minutes, not estimated"
 
 

@@ -23,7 +23,7 @@ def qwen() -> architectures.Backbone:
 
 
 def test_qwen3_8b_by_hand() -> None:
-    """Attention 2 x 4096 x 128 x (32 + 8), MLP 3 x 4096 x 12288, norms 2 x 4096 + 2 x 128; 36 blocks; head = embedding."""
+    """36 blocks of attention, MLP and norms; the embedding and a head of its own; the last norm."""
     block = 2 * 4096 * 128 * (32 + 8) + 3 * 4096 * 12288 + 2 * 4096 + 2 * 128
     assert qwen().parameters == 36 * block + 2 * 151936 * 4096 + 4096 == 8190735360
 
@@ -117,5 +117,5 @@ def test_accelerate_reads_the_launch_arguments(strategy: str) -> None:
 
 
 def test_a_model_that_is_nowhere_is_refused() -> None:
-    with pytest.raises(UserError, match="policy.source 'nobody/model'"):
+    with pytest.raises(UserError, match=r"policy\.source 'nobody/model'"):
         architectures.backbone(PolicySettings(source="nobody/model"))

@@ -111,7 +111,7 @@ def test_a_rate_gives_a_price_and_json_says_all() -> None:
     found = plan.make("agents", "laptop", ["tracking.price_per_device_hour=2.0"], build=False)
     content = json.loads(text.as_json(found))
     assert content["price"] == pytest.approx(2.0 * content["device_h"]) and content["device_h"] > 0
-    assert [stage["name"] for stage in content["backbones"][0]["stages"]][0] == "agents.start"
+    assert content["backbones"][0]["stages"][0]["name"] == "agents.start"
 
 
 def test_bfloat16_weights_that_cannot_move_are_warned_of(made: tuple) -> None:
