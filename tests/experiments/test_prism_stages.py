@@ -236,7 +236,7 @@ def test_full_is_one_switch(profile, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"full": True}, "prism.full is true, and prism.methods lacks prism_gini_rl10"),
+        ({"full": True}, "prism.full is true, and prism.methods lacks gigpo, hpt_online"),
         ({"full": "both"}, "prism.full is false, and prism.methods holds every arm of the full set"),
         ({"full": "yes"}, "prism.full is 'yes': it must be of type bool"),
         ({"methods": ["base", "base"]}, "prism.methods names something twice"),
