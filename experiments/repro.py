@@ -184,8 +184,8 @@ def main() -> None:
     if options.targets == [TARGET]:
         prism = settings()  # a mistake in params.yaml is told before anything runs
         device = configuration.read(["policy"])["policy"]["device"]
-        jobs = options.jobs or (min(len(prism.environments), available) if device == "cpu" else 1)
-        if jobs >= len(prism.environments) > 1:
+        jobs = options.jobs or (available if device == "cpu" else 0)
+        if jobs >= len(prism.environments):
             side_by_side([Repro("base", ["base.pretrain"], available)])
             threads = max(1, available // len(prism.environments))
             with tempfile.TemporaryDirectory(prefix="encore-") as folder:

@@ -14,7 +14,7 @@ import pytest
 from encore import profiles
 
 ROOT = Path(__file__).resolve().parents[2]
-THREE_ARMS = "prism.methods=[base,sft,prism_gini]"
+THREE_ARMS = ("prism.methods=[base,sft,prism_gini]", "prism.environments=[alfworld]")
 
 
 @dataclass
@@ -72,8 +72,8 @@ def checkout_factory(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(checkout_factory) -> Checkout:
-    """A checkout in which `make repro` has run the smoke profile with three of the arms; do not change its outputs."""
+    """A checkout in which `make repro` has run the smoke profile, three arms in ALFWorld; do not change its outputs."""
     checkout = checkout_factory("finished")
-    checkout.compose(THREE_ARMS)
-    checkout.run(sys.executable, "-m", "experiments.repro", "--jobs", "2", ENCORE_TRACK="deferred")
+    checkout.compose(*THREE_ARMS)
+    checkout.run(sys.executable, "-m", "experiments.repro", ENCORE_TRACK="deferred")
     return checkout
