@@ -199,9 +199,7 @@ def _with(
         reported=[_beside(one, subject, paper_plan.reported_devices) for one in paper_plan.reported]
         if not on_cpu
         else [],
-        weights=0.0
-        if Path(subject.policy.source).is_dir()
-        else subject.backbone.parameters * 2.0,  # bfloat16 on the hub
+        weights=0.0 if Path(subject.policy.source).is_dir() else subject.backbone.parameters * PUBLISHED_BYTES,
         assumptions={**own, **paper_plan.assumptions, **(_named(subject.planning) if not on_cpu else _of_cpu(subject))},
         rate=tracking.get("price_per_device_hour"),
     )
