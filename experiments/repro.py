@@ -37,6 +37,7 @@ COLLISIONS = (  # of DVC's lock, of DVC's locks of files, of Encore's lock of a 
 WAIT_S, MOST_WAITS = 5.0, 360
 SKIPPED = "didn't change, skipping"
 GRACE_S = 30.0  # for a stage that was told to end
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # here: a forked child must load nothing
 
 
 def chain(prism: PrismSettings, environment: str) -> list[str]:
@@ -135,8 +136,8 @@ class Repro:
 
 def _end_with_parent() -> None:
     """On Linux, in a child: SIGTERM if the parent is killed, so that no pipeline goes on unseen."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if LIBC is not None:
+        LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def side_by_side(repros: Sequence[Repro]) -> None:
