@@ -84,6 +84,7 @@ def layout(comparison: Comparison, numbers: ReportedNumbers) -> list[Section]:
         paper.table_1_types(comparison),
         table_3.table_3(comparison, numbers),
         tables.cost_claims(comparison),
+        table_3.counters(comparison),
         paper.table_4(comparison),
         paper.figure_3(comparison),
         Figures("figure3plot", "Figure 3, drawn", figures.metrics(comparison), note="Lines: 95 % intervals."),

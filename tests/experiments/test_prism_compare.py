@@ -175,9 +175,9 @@ def test_table_3_has_both_speedups_and_the_share_of_the_probe(full: Comparison, 
     group = next(group for group in made.groups if group.heading == "WebShop")
     gini = next(cells for cells in group.rows if cells[0].text == "PRISM Gini")
     total = 2 + 1.05 * 50
-    assert gini[names.index("Speed-up over GRPO")].text == f"{63 / total:.2f}×"
-    assert gini[names.index("over SFT-then-RL")].text == f"{105 / total:.2f}×"
-    assert gini[names.index("Probe's share, %")].text == f"{200 / total:.1f}"
+    assert gini[names.index("Over GRPO")].text == f"{63 / total:.2f}×"
+    assert gini[names.index("Over SFT-then-RL")].text == f"{105 / total:.2f}×"
+    assert gini[names.index("its share, %")].text == f"{200 / total:.1f}"
     assert "paper 3 h 19 min" in gini[names.index("Total")].detail
     assert "Base" not in [cells[0].text for cells in group.rows]  # it trains nothing
     claim = next(c for c in full.cost_claims if c.id == "web-probe-share")
@@ -326,7 +326,7 @@ def test_the_stage_writes_everything(tmp_path: Path, monkeypatch: Any, capsys: A
     assert loaded.meta.same_scale is False and loaded.meta.rule
     assert {cost.method for cost in loaded.costs} == {"base", "sft", "random", "prism_gini"}
     text = (out / "comparison.md").read_text(encoding="utf-8")
-    assert "## Table 3: cost" in text and "## How verdicts are reached" in text
+    assert "## Table 3: time" in text and "## How verdicts are reached" in text
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page == (tmp_path / "report/index.html").read_text(encoding="utf-8")
     printed = capsys.readouterr().out

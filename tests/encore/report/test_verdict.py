@@ -157,7 +157,7 @@ def test_faster_than_grpo_under_every_seed(numbers: ReportedNumbers, gini: list[
     by_id = {claim.id: claim for claim in judged}
     claim = by_id["web-time-gini-grpo"]
     assert claim.verdict == expected
-    assert claim.reported == pytest.approx(1.77, abs=0.01)
+    assert claim.reported == 1.76  # as printed, not 5h53m by 3h19m
     assert claim.value == pytest.approx(202 / sum(gini)) and claim.low == pytest.approx(102 / gini[1])
     assert by_id["web-time-cv-grpo"].verdict == verdict.NOT_RUN
     assert all(claim.environment == "webshop" for claim in judged)
