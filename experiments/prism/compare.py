@@ -62,7 +62,7 @@ def compare(prism: PrismSettings, numbers: ReportedNumbers, meta: Meta) -> Compa
     made.claims.extend(
         claims.judge(
             numbers,
-            [test for test in tests if test.family == pairs.CLAIMS],
+            [test for test in tests if test.family in (pairs.CLAIMS, pairs.IMPLIED)],
             environments=prism.environments,
             backbone=meta.reported_backbone,
             same_scale=meta.same_scale,

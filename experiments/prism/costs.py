@@ -81,10 +81,10 @@ def _line(cost: Cost, grpo: Cost | None, both: Cost | None, longest: float, numb
 
     def theirs(metric: str) -> str:
         value = found(metric)
-        return f"paper {write.reported(value)}" if value else ""
+        return write.reported(value) if value else ""
 
     probe, whole, total = found("probe_wall_s"), found("total_wall_s"), cost.training_s
-    of_paper = f"paper {100 * probe.value / whole.value:.1f}" if probe and whole else ""
+    of_paper = f"{100 * probe.value / whole.value:.1f}" if probe and whole else ""
     seconds = {name: _sum(cost, phases) for name, phases in PHASES.items()}
     bar = total / longest if total is not None and longest > 0 else None
     return [

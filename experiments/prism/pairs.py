@@ -17,6 +17,7 @@ from experiments.prism.collect import Played
 CONCENTRATION = ("gini", "kurtosis", "cv")
 BASELINES = ("base", "sft", "grpo", "gigpo", "random", "hpt", "hpt_online", "sft_then_rl", "l2")
 BEST, CLAIMS, FIGURE_3 = "against the best baseline", "pairs of the paper's claims", "Figure 3"
+IMPLIED = "pairs that the paper's argument implies"
 
 
 def best_baseline(rows: Sequence[Row], environment: str, panel: str, metric: str) -> Row | None:
@@ -39,7 +40,10 @@ def tests(environment: str, found: Played, rows: Sequence[Row], numbers: Reporte
         if best is not None:
             wanted += [(BEST, panel, metric, f"prism_{name}", best.method) for name in CONCENTRATION]
     claims = [claim for claim in numbers.claims_of("full") if claim.environment == environment]
-    wanted += [(CLAIMS, claim.panel, claim.metric, claim.a, claim.b) for claim in claims]
+    wanted += [
+        (IMPLIED if claim.basis == "implied" else CLAIMS, claim.panel, claim.metric, claim.a, claim.b)
+        for claim in claims
+    ]
     for (panel, metric), name in itertools.product(places, CONCENTRATION):
         wanted += [(FIGURE_3, panel, metric, f"prism_{name}", other) for other in (f"inverse_{name}", "random")]
     made = []
