@@ -128,7 +128,7 @@ def beside(found: Collected, numbers: Reported, *, same_scale: bool = False) -> 
 
 
 def summary(judged: list[Judged]) -> str:
-    """In words, whether G2IS beats LESS and chance here."""
+    """In words, whether G2IS beats LESS and chance here: better somewhere, and worse nowhere, by loss or exact match."""
     parts = []
     for claim, rival in (("g2is-above-less", "LESS"), ("g2is-above-random", "a random choice")):
         counts = {}
@@ -136,11 +136,12 @@ def summary(judged: list[Judged]) -> str:
             gains = [one.gain.verdict for one in judged if one.claim.id == claim and one.metric == metric and one.gain]
             counts[metric] = (gains.count("better"), gains.count("worse"), len(gains))
         better, worse, number = counts["loss"]
+        beats = all(one[1] == 0 for one in counts.values()) and any(one[0] for one in counts.values())
         if not number:
             parts.append(f"G2IS against {rival}: not run.")
             continue
         parts.append(
-            f"G2IS {'beats' if better > worse else 'does not beat'} {rival} here: of {number} comparisons of a target "
+            f"G2IS {'beats' if beats else 'does not beat'} {rival} here: of {number} comparisons of a target "
             f"and a fraction it is better on {better} and worse on {worse} by target loss, better on "
             f"{counts['exact'][0]} and worse on {counts['exact'][1]} by exact match; the rest cannot be told apart."
         )

@@ -353,6 +353,8 @@ def test_the_summary_says_when_g2is_does_not_beat_less(numbers):
     assert claims.summary(judged(-1.0)).startswith("G2IS does not beat LESS here")
     assert claims.summary(judged(0.0)).startswith("G2IS does not beat LESS here")
     assert claims.summary(judged(1.0)).startswith("G2IS beats LESS here")
+    mixed = [judged(1.0)[1], judged(-1.0)[0]]
+    assert claims.summary(mixed).startswith("G2IS does not beat LESS here"), "better by loss, worse by exact match"
 
 
 def test_the_papers_numbers_are_those_of_the_specification(numbers, shared):
