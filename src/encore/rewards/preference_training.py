@@ -139,8 +139,7 @@ def train_preference_model(
         penalty=penalty,
         margins=tuple(margins.tolist()),
     )
-    with torch.no_grad():
-        reward_model.model.score.weight.copy_((head / scale)[None])
+    reward_model.set_head(head / scale)
     staged = work / "finished"
     files.remove(staged)
     reward_model.save(staged)

@@ -116,6 +116,13 @@ class RewardModel:
             raise UserError(f"{self.tokenizer.name_or_path} has no padding token: set one in its configuration")
         return int(config.pad_token_id)
 
+    @torch.no_grad()
+    def set_head(self, weight: Float[Tensor, " width"]) -> None:
+        """Makes the score of a state its inner product with `weight`."""
+        head = self.model.score
+        assert isinstance(head, nn.Linear)
+        head.weight.copy_(weight[None])
+
     def save(self, folder: Path) -> None:
         """So that `load`, and transformers' AutoModelForSequenceClassification, read it."""
         self._padding()
