@@ -128,7 +128,7 @@ def beside(found: Collected, numbers: Reported, *, same_scale: bool = False) -> 
 
 
 def summary(judged: list[Judged]) -> str:
-    """In words, whether G2IS beats LESS and chance here: better somewhere, and worse nowhere, by loss or exact match."""
+    """In words, whether G2IS beats LESS and chance here: better somewhere, worse nowhere, by loss and exact match."""
     parts = []
     for claim, rival in (("g2is-above-less", "LESS"), ("g2is-above-random", "a random choice")):
         counts = {}
