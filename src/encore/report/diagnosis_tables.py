@@ -7,6 +7,8 @@ from encore.report.cells import Cell, Column, Table, groups, labels, short
 from encore.report.comparison import Agreement, Comparison, Correlation
 from encore.report.narrative import environment_name
 
+MEASURES = {"Spearman ρ": "ρ", "η² of ranks": "η²"}  # as heads of columns
+
 
 def correlations(comparison: Comparison) -> Table:
     """One row a score, one column a quantity: Spearman's rho or eta squared, with p below."""
@@ -24,10 +26,11 @@ def correlations(comparison: Comparison) -> Table:
             line.append(Cell(write.decimal(one.rho), detail) if one is not None else Cell(write.DASH))
         rows.setdefault(environment_name(environment), []).append([*line, Cell(str(n))])
     columns = [Column("Score", numeric=False)]
-    columns += [Column(f"{name} ({measure})") for name, measure in against]
+    columns += [Column(f"{name}, {MEASURES.get(measure, measure)}") for name, measure in against]
     lead = (
-        "A score that only repeats length, loss or task type would route by those. |ρ| near 1, or η² near 1 for a "
-        "category, means that it does. p is of each by itself, not corrected."
+        "A score that only repeats length, loss or task type would route by those. ρ is Spearman's rank correlation; "
+        "η² is the share of the ranks' variance that a category explains, with the p of Kruskal and Wallis. Near 1, the "
+        "score is that quantity in disguise. p is of each by itself, not corrected."
     )
     return Table("correlations", "Diagnosis: what the scores go with", [*columns, Column("n")], groups(rows), lead=lead)
 
