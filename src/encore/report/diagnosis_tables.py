@@ -29,8 +29,8 @@ def correlations(comparison: Comparison) -> Table:
     columns += [Column(f"{name}, {MEASURES.get(measure, measure)}") for name, measure in against]
     lead = (
         "A score that only repeats length, loss or task type would route by those. ρ is Spearman's rank correlation; "
-        "η² is the share of the ranks' variance that a category explains, with the p of Kruskal and Wallis. Near 1, the "
-        "score is that quantity in disguise. p is of each by itself, not corrected."
+        "η² is the share of the ranks' variance that a category explains, with the p of Kruskal and Wallis. Near 1, "
+        "the score is that quantity in disguise. p is of each by itself, not corrected."
     )
     return Table("correlations", "Diagnosis: what the scores go with", [*columns, Column("n")], groups(rows), lead=lead)
 
