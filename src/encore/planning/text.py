@@ -90,11 +90,12 @@ def _backbone(one: BackbonePlan) -> list[str]:
         lines += [f"- {stage.launch}" for stage in launched]
     if one.reported:
         lines += ["", "### One run beside the paper, whose machine and lengths are its own", ""]
-        rows = [["run", "paper's wall-clock", "paper's GPU hours", "GPU hours planned"]]
+        rows = [["run", "paper's wall-clock", "paper's GPU hours", "GPU hours planned", "paper over plan"]]
         for run in one.reported:
             known = run["paper_gpu_h"]
             hours = "machine not named" if known is None else _hours(known)
-            rows.append([run["name"], run["printed"], hours, _hours(run["plan_gpu_h"])])
+            ratio = "" if known is None else f"{known / run['plan_gpu_h']:.1f}"
+            rows.append([run["name"], run["printed"], hours, _hours(run["plan_gpu_h"]), ratio])
         lines += _table(rows)
     lines += ["", "### Assumptions", ""]
     lines += [f"- {name}: {value}" for name, value in one.assumptions.items()]
