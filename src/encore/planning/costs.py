@@ -152,6 +152,6 @@ def precision_warning(subject: Subject, rates: dict[str, float]) -> list[str]:
         return []
     return [
         f"policy.dtype {subject.policy.dtype}: a weight of {weight:.3f} moves by steps above {half:.1e} alone, and "
-        f"{', '.join(lost)} is below that: most weights stay where they are. Set policy.dtype: float32 (the GPU computes in "
+        f"{', '.join(lost)} is below: most weights stay where they are. Set policy.dtype: float32 (the GPU computes in "
         "bfloat16 all the same)"
     ]
