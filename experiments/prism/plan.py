@@ -153,7 +153,8 @@ def plan(subject: Subject) -> PaperPlan:
         warnings=[
             *costs.precision_warning(subject, rates),
             "the hours are of this profile's short actions and cached prompts: the paper's framework lets a turn read "
-            "2,048 and write 512 tokens by default (its own numbers are not published), so its hours are many times as many",
+            "2,048 and write 512 tokens by default (its own numbers are not published), so its hours are many times as "
+            "many",
         ],
     )
 
