@@ -50,7 +50,7 @@ def test_every_profile_is_valid(profile, tmp_path, monkeypatch):
 
 def test_profiles_differ_in_parameters_only(tmp_path):
     def keys(value, prefix=""):
-        if isinstance(value, dict) and not prefix.endswith("panels."):
+        if isinstance(value, dict) and not prefix.endswith(("panels.", "backbones.")):
             return {name for key, item in value.items() for name in keys(item, f"{prefix}{key}.")}
         return {prefix}
 
