@@ -135,7 +135,9 @@ class Repro:
 
 
 def _end_with_parent() -> None:
-    """On Linux, in a child: SIGTERM if the parent is killed, so that no pipeline goes on unseen."""
+    """In a child: an interrupt is heard, also under a shell's `&`, which ignores it; on Linux, SIGTERM if the parent is
+    killed, so that no pipeline goes on unseen."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if LIBC is not None:
         LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
