@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from encore import configuration, tracking
+from encore.report import document
 from encore.report import plots as report_plots
 from encore.report.comparison import Meta
 from encore.report.tables import Table
 from encore.tracking import provenance
-from experiments.g2is import claims, collect, page, plots, reported, tables
+from experiments.g2is import claims, collect, plots, reported, tables
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import gain
 from experiments.g2is.select import read_selection
@@ -78,7 +79,7 @@ def selections(g2is: G2isSettings) -> dict[tuple[str, str, float], list[dict[str
     return found
 
 
-def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[page.Report, dict[str, Any]]:
+def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[document.Report, dict[str, Any]]:
     """The report without its figures, and what comparison.json holds."""
     judged = claims.judge(found, numbers)
     beside = claims.beside(found, numbers, same_scale=meta.same_scale)
@@ -128,7 +129,17 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[page
         "overlap": overlaps,
         "cards": cards,
     }
-    return page.Report(meta, run, claims.summary(judged), caveat, shown), content
+    report = document.Report(
+        meta,
+        run,
+        claims.summary(judged),
+        caveat,
+        shown,
+        figures_title="Score against the share of the pool",
+        figures_note="A point is the mean over seeds, a band the standard error over test examples; dotted: base, "
+        "dashed: all data.",
+    )
+    return report, content
 
 
 def pool_size() -> int:
@@ -186,10 +197,10 @@ def main() -> None:
             svg = report_plots.inline(plots.data_efficiency(found, target), target)
             report.figures.append((f"{target}: score against the share of the pool", svg))
         (run.out / "comparison.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        (run.out / "comparison.md").write_text(page.markdown(report), encoding="utf-8")
-        text = page.console(report)
+        (run.out / "comparison.md").write_text(document.markdown(report), encoding="utf-8")
+        text = document.console(report)
         (run.out / "table.txt").write_text(text, encoding="utf-8")
-        page.save(report, run.out / "report.html")
+        document.save(report, run.out / "report.html")
         summaries: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
         for row in content["rows"]:
             if "metric" in row:
@@ -213,7 +224,7 @@ def main() -> None:
                 },
             }
         )
-    page.save(report, PAGE)
+    document.save(report, PAGE)
     print(text)
 
 

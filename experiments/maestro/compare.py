@@ -10,12 +10,12 @@ from typing import Any
 
 from encore import configuration, tracking
 from encore.benchmarks.published import BENCHMARKS
+from encore.report import document
 from encore.report import plots as report_plots
 from encore.report.comparison import Meta
 from encore.report.reported import ReportedNumbers, load
 from encore.statistics import success_interval
 from encore.tracking import provenance
-from experiments.g2is import page
 from experiments.maestro import gains, plots, tables
 from experiments.maestro.collect import Collected, collect
 from experiments.maestro.settings import RUNS, group, settings
@@ -157,11 +157,11 @@ def main() -> None:
             if figure is not None:
                 run.figure(name, figure)
                 figures.append((heading, report_plots.inline(figure, heading)))
-        report = page.Report(meta, _run_text(found, meta), gains.summary(judged), caveat, shown, figures)
-        table = page.console(report, ("results", "macro", "claims", "conductor", "weights"))
+        report = document.Report(meta, _run_text(found, meta), gains.summary(judged), caveat, shown, figures)
+        table = document.console(report, ("results", "macro", "claims", "conductor", "weights"))
         (run.out / "table.txt").write_text(table, encoding="utf-8")
-        (run.out / "comparison.md").write_text(page.markdown(report), encoding="utf-8")
-        page.save(report, run.out / "report.html")
+        (run.out / "comparison.md").write_text(document.markdown(report), encoding="utf-8")
+        document.save(report, run.out / "report.html")
         made = rows(found, numbers, backbone)
         content = {
             "format": 1,
@@ -188,7 +188,7 @@ def main() -> None:
                 "claims": {one.claim.id: one.verdict for one in judged},
             }
         )
-    page.save(report, PAGE)
+    document.save(report, PAGE)
     print(table)
 
 

@@ -1,4 +1,4 @@
-"""The comparison as a page, as Markdown and for the terminal: the same tables three times."""
+"""A comparison made of tables and figures, as a page, as Markdown and for the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDEST = 34  # characters of a cell in a terminal
 
 @dataclass(frozen=True)
 class Report:
-    """All that is shown, in order. `figures` are (heading, SVG)."""
+    """All that is shown, in order. `figures` are (heading, SVG), in a section of their own."""
 
     meta: Meta
     run: str
@@ -27,6 +27,8 @@ class Report:
     caveat: str
     tables: list[Table]
     figures: list[tuple[str, str]] = field(default_factory=list)
+    figures_title: str = "Figures"
+    figures_note: str = ""
 
 
 def html(report: Report) -> str:
@@ -55,20 +57,18 @@ def html(report: Report) -> str:
     before, found, after = text.partition(place)
     if not found:
         raise AssertionError(f"the template of encore.report has no {place}")
-    return before + _figures(report.figures) + found + after
+    return before + _figures(report) + found + after
 
 
-def _figures(figures: list[tuple[str, str]]) -> str:
-    shown = [f"<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>" for heading, svg in figures]
+def _figures(report: Report) -> str:
+    shown = [f"<figure><figcaption>{escape(heading)}</figcaption>{svg}</figure>" for heading, svg in report.figures]
     if not shown:
         return ""
-    note = (
-        "A point is the mean over seeds, a band the standard error over test examples; dotted: base, dashed: all data."
-    )
+    note = f'<p class="note">{escape(report.figures_note)}</p>\n' if report.figures_note else ""
     return (
-        '<section id="efficiency">\n<h2>Score against the share of the pool</h2>\n<div class="figures">\n'
+        f'<section id="figures">\n<h2>{escape(report.figures_title)}</h2>\n<div class="figures">\n'
         + "\n".join(shown)
-        + f'\n</div>\n<p class="note">{note}</p>\n</section>\n'
+        + f"\n</div>\n{note}</section>\n"
     )
 
 
