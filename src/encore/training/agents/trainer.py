@@ -32,6 +32,7 @@ from encore.errors import UserError
 from encore.rollout import Episode
 from encore.training.agents import batches, gigpo, grpo, hpt
 from encore.training.agents.settings import AgentRLSettings
+from encore.training.grpo_arguments import grpo_arguments
 from encore.trajectories import Example
 
 ALGORITHMS: dict[str, Callable[..., list[list[Tensor]]]] = {
@@ -329,37 +330,15 @@ def _config(settings: AgentRLSettings, model: PreTrainedModel, seed: int, checkp
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     accumulation = settings.accumulation(processes)
     steps = accumulation * settings.updates
-    on_gpu = model.device.type == "cuda"
     return GRPOConfig(
-        output_dir=str(checkpoints),
+        **grpo_arguments(settings, model, seed, checkpoints, settings.updates),
         per_device_train_batch_size=settings.episodes // (processes * steps),
         gradient_accumulation_steps=accumulation,
         steps_per_generation=steps,
-        num_generations=settings.group_size,
         max_steps=settings.iterations * settings.updates,
-        temperature=settings.temperature,
-        beta=0.0,  # TRL would load its reference from a path; ours is a copy
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         loss_type="dapo",
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_share,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        seed=seed,
-        shuffle_dataset=False,  # `order` is already the order in which tasks are played
-        remove_unused_columns=False,
-        dataloader_pin_memory=on_gpu,
-        save_strategy="steps",
-        save_steps=settings.checkpoint_every * settings.updates,
-        save_total_limit=2,
-        logging_steps=settings.updates,
-        report_to=[],
-        disable_tqdm=True,
     )
 
 
