@@ -1,4 +1,4 @@
-"""A process that has imported what stages import, and forks for each: `python -m experiments.warm SOCKET`.
+"""A process that has imported what stages import, and forks for each: `python -m experiments.warm SOCKET PAPER`.
 
 Importing torch, transformers and TRL takes as long as a stage of the tiny model computes. `make repro` starts one such
 process for each environment and names its socket in ENCORE_WARM; a stage that finds it there hands over its command
@@ -20,16 +20,28 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLE = "ENCORE_WARM"
-IMPORTS = (
-    "encore.tasks",
-    "encore.models",
-    "encore.gradients",
-    "encore.rollout",
-    "encore.evaluation.panels",
-    "encore.training.supervised",
-    "encore.training.agents.training",
-    "experiments.prism.halves",
-)
+IMPORTS = {  # what a paper's stages import
+    "prism": (
+        "encore.tasks",
+        "encore.models",
+        "encore.gradients",
+        "encore.rollout",
+        "encore.evaluation.panels",
+        "encore.training.supervised",
+        "encore.training.agents.training",
+        "experiments.prism.halves",
+    ),
+    "agents": (
+        "encore.tasks",
+        "encore.models",
+        "encore.rollout",
+        "encore.evaluation.panels",
+        "encore.training.supervised",
+        "encore.training.agents.training",
+    ),
+    "g2is": ("encore.models", "encore.gradients", "encore.training.supervised"),
+    "maestro": ("encore.models", "encore.rollout", "encore.training.supervised"),
+}
 LOOK_S = 0.05  # between looks at whether the stage that asked is still there
 
 
@@ -57,14 +69,15 @@ def delegate(module: str) -> None:
     raise SystemExit(status if status >= 0 else 128 - status)
 
 
-def serve(path: str) -> None:
-    """Answers one stage after another, until it is told to end."""
-    for name in IMPORTS:
-        importlib.import_module(name)
+def serve(path: str, paper: str) -> None:
+    """Answers one stage of `paper` after another, until it is told to end; imports when the first asks."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{path}.part")
         listener.listen()
         Path(f"{path}.part").rename(path)  # only now: what finds it can connect
+        select.select([listener], [], [])  # if everything is up to date, nobody asks
+        for name in IMPORTS[paper]:
+            importlib.import_module(name)
         while True:
             connection, _ = listener.accept()
             with connection:
@@ -125,4 +138,4 @@ def _number(connection: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -26,6 +26,7 @@ def dvc(tmp_path, monkeypatch):
         path.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(repro, "WAIT_S", 0.01)
+        monkeypatch.setattr(repro, "DVC", ("dvc",))
         return tmp_path
 
     return write
@@ -88,6 +89,7 @@ def test_an_interrupt_ends_both(dvc, number, tmp_path):
     dvc("echo $$ > $1.part; mv $1.part $1; exec sleep 60")
     script = (
         "import signal; from experiments import repro\n"
+        "repro.DVC = ('dvc',)\n"
         "signal.signal(signal.SIGTERM, repro._terminated)\n"
         "repro.side_by_side([repro.Repro('a', ['a'], 1), repro.Repro('b', ['b'], 1)])"
     )
@@ -106,7 +108,7 @@ def test_an_interrupt_ends_both(dvc, number, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
 def test_a_kill_leaves_no_pipeline_behind(dvc, tmp_path):
     dvc("echo $$ > $1.part; mv $1.part $1; exec sleep 60")
-    script = "from experiments import repro; repro.side_by_side([repro.Repro('a', ['a'], 1)])"
+    script = "from experiments import repro; repro.DVC = ('dvc',); repro.side_by_side([repro.Repro('a', ['a'], 1)])"
     running = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 60
     while not (tmp_path / "a").exists():

@@ -42,8 +42,9 @@ def stage(tmp_path):
     (tmp_path / "folder").mkdir()
     path = tmp_path / "socket"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    serve = f"from experiments import warm; warm.IMPORTS = {{'own': ()}}; warm.serve({str(path)!r}, 'own')"
     server = subprocess.Popen(
-        [sys.executable, "-c", f"from experiments import warm; warm.IMPORTS = (); warm.serve({str(path)!r})"],
+        [sys.executable, "-c", serve],
         env=environment,
     )
     deadline = time.monotonic() + 60
