@@ -1,9 +1,9 @@
 """DVC that reads and writes YAML quicker: `python -m experiments.quick_dvc repro …`, as `dvc repro …`.
 
 After every stage DVC reads dvc.lock and writes it anew, by a parser in Python that keeps comments: some 5 s of
-processor time for the hundred stages of a paper, longer than many a stage of the tiny base. A lock has no comments. Here the same
-library reads and writes it with its parser in C; the content is the same. And params.yaml, which DVC parses twice for
-every stage, is parsed once. Everything else is DVC, unchanged.
+processor time for the hundred stages of a paper, longer than many a stage of the tiny base. A lock has no comments.
+Here the same library reads and writes it with its parser in C; the content is the same. And params.yaml, which DVC
+parses twice for every stage, is parsed once. Everything else is DVC, unchanged.
 """
 
 from __future__ import annotations
