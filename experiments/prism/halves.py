@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from encore import models, tracking
+from encore import models, ranks, tracking
 from encore.chat import chat_format
 from encore.environments import Tasks
 from encore.policy import PolicySettings
@@ -52,7 +52,8 @@ class Half:
         return self.run.phase(name)
 
     def count(self, **counters: float) -> None:
-        self.run.count(**counters)
+        """Adds this process's counts and, if there are several, those of the others, who call it with theirs."""
+        self.run.count(**ranks.summed(counters))
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def imitate(
             trained, result = sft(
                 model, tokenizer, examples, settings, seed=seed, checkpoints=half.checkpoints, progress=half
             )
-        half.count(tokens_trained=result.tokens)
+        run.count(tokens_trained=result.tokens)  # of all processes
         run.result(
             {
                 "examples": len(examples),
@@ -98,10 +99,12 @@ def imitate(
                 "loss": result.final_loss,
             }
         )
-        trained.save_pretrained(start)
-        tokenizer.save_pretrained(start)
-        run.commit(START)
-        shutil.rmtree(half.checkpoints, ignore_errors=True)
+        if ranks.is_first():
+            trained.save_pretrained(start)
+            tokenizer.save_pretrained(start)
+            run.commit(START)
+            shutil.rmtree(half.checkpoints, ignore_errors=True)
+        ranks.wait()
     # From the folder also in the session that made it, so that a resumed run cannot differ.
     return Loaded(*models.load(policy, source=start))
 

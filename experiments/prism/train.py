@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 
-from encore import arbitration, configuration, tracking
+from encore import arbitration, configuration, launch, ranks, tracking
 from encore.environments import load as load_tasks
 from encore.errors import UserError
 from encore.policy import PolicySettings
@@ -21,6 +21,7 @@ from experiments.prism.tasks import tasks_of
 PARAMS = [
     "profile",
     "tracking",
+    "launch",
     "policy",
     "{environment}",
     "prism.demonstration_seed",
@@ -48,6 +49,7 @@ def rl_settings(shared: AgentRLSettings, arm: arbitration.Arm, to_rl: int, demon
 
 
 @tracking.stage_main
+@launch.reported()
 def main() -> None:
     options = arguments(__doc__, "environment", "method", "seed")
     name, prism = options.environment, settings()
@@ -62,9 +64,13 @@ def main() -> None:
             "it, or set it to null"
         )
     arm = arbitration.arm(options.method)
+    launching = configuration.build(launch.LaunchSettings, params.pop("launch"), "launch")
+    if launch.is_due(launching) and options.method != "base":
+        launch.restart("experiments.prism.train", launching, policy.device)
+        return
     demos = RUNS / "demos" / name / "demos.jsonl"
     split = cell("split", name, options.method, options.seed) / "split.json"
-    with tracking.start(
+    with ranks.start(
         out=cell("train", name, options.method, options.seed),
         stage="prism.train",
         experiment="prism",
@@ -82,7 +88,8 @@ def main() -> None:
             chosen = tasks_of(tasks, params[name]["demonstrations"], prism.demonstration_seed, to_rl)
         if not to_sft and not to_rl:
             # The untrained base is an arm like the others; its policy is the base itself.
-            (run.out / "policy.json").write_text(json.dumps({"source": policy.source}))
+            if ranks.is_first():
+                (run.out / "policy.json").write_text(json.dumps({"source": policy.source}))
             run.result({"examples": 0, "steps": 0})
             return
         from experiments.prism import halves  # only now: an arm that trains nothing is done in a second
@@ -108,7 +115,8 @@ def main() -> None:
                 seed=options.seed,
                 demonstration=(lambda task: shown[tasks.describe(task)["id"]]) if arm.algorithm == "hpt" else None,
             )
-        (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(halves.save(run, trained))}))
+        if ranks.is_first():
+            (run.out / "policy.json").write_text(json.dumps({"source": os.fspath(halves.save(run, trained))}))
 
 
 if __name__ == "__main__":

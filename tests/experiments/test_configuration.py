@@ -20,7 +20,7 @@ from experiments.prism.settings import PrismSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ["smoke", "laptop", "gpu", "paper"]
-NEVER_A_DEPENDENCY = {"profile", "tracking"}  # they change no result, so a change of theirs reruns nothing
+NEVER_A_DEPENDENCY = {"profile", "tracking", "launch"}  # they change no result, so a change of theirs reruns nothing
 
 
 def load(path):

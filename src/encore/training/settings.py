@@ -44,9 +44,13 @@ class SFTSettings:
         if not 0 <= self.context_weight <= 1:
             raise UserError(f"sft.context_weight is {self.context_weight}: it is a weight between 0 and 1")
 
+    def micro_batch(self, processes: int) -> int:
+        """Examples of one device step of one process."""
+        return max(1, min(self.device_batch, self.effective_batch // processes))
+
     def accumulation(self, processes: int) -> int:
         """Micro-batches a process adds up for one optimizer step; raises UserError if the numbers do not divide."""
-        micro = min(self.device_batch, self.effective_batch) * processes
+        micro = self.micro_batch(processes) * processes
         if self.effective_batch % micro:
             raise UserError(
                 f"sft.effective_batch {self.effective_batch} is no multiple of device_batch × processes = {micro}: "

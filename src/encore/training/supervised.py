@@ -26,6 +26,7 @@ from encore.training.batches import PaddedRows, balanced, training_order
 from encore.training.forward import restore_forward
 from encore.training.packing import PackedRows, check_packable, packed_losses
 from encore.training.settings import SFTSettings
+from encore.training.whole import refuse_sharded_adapter, whole
 from encore.trajectories import Example
 
 COUNTS = "counts.json"  # beside each checkpoint
@@ -74,8 +75,18 @@ class _Trainer(SFTTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        (folder / COUNTS).write_text(json.dumps(self.counts))
+        counts = self.total_counts()
+        if self.accelerator.is_main_process:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            (folder / COUNTS).write_text(json.dumps(counts))
+        self.accelerator.wait_for_everyone()  # it is committed next: then each process has written its random state
+
+    def total_counts(self) -> dict[str, int]:
+        """`counts` of all processes together; all have to call it."""
+        if self.accelerator.num_processes == 1:
+            return dict(self.counts)
+        own = torch.tensor(list(self.counts.values()), device=self.accelerator.device)
+        return dict(zip(self.counts, self.accelerator.reduce(own, reduction="sum").tolist(), strict=True))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list, Any]:
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -155,7 +166,7 @@ def sft(
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     on_gpu = torch.cuda.is_available() and model.device.type == "cuda"
-    micro = min(settings.device_batch, settings.effective_batch)
+    micro = settings.micro_batch(processes)
     config = SFTConfig(
         output_dir=str(checkpoints),
         per_device_train_batch_size=micro,
@@ -174,6 +185,7 @@ def sft(
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         save_strategy="steps",
         save_steps=settings.checkpoint_every,
@@ -208,6 +220,7 @@ def sft(
         peft_config=_lora(settings),
         callbacks=[_Progress(progress, on_checkpoint)],
     )
+    refuse_sharded_adapter(trainer.accelerator, settings.lora_rank)
     trainer.remove_callback(PrinterCallback)  # without a terminal it would print every log line; metrics.jsonl has them
     if trainer.aux_loss_enabled and (settings.packing or settings.context_weight > 0):
         raise UserError(
@@ -222,14 +235,15 @@ def sft(
     last = None
     if progress.checkpoint is not None:
         last = checkpoints / progress.checkpoint
-        trainer.counts = json.loads((last / COUNTS).read_text())
+        if trainer.accelerator.is_main_process:  # the counts of all: one process goes on from them
+            trainer.counts = json.loads((last / COUNTS).read_text())
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    trained = trainer.accelerator.unwrap_model(trainer.model)
+    trained: Any = whole(trainer)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
     restore_forward(trained)
     trained.eval()
-    counts = trainer.counts
+    counts = trainer.total_counts()
     padding = 1 - counts["real"] / max(1, counts["computed"])
     if padding > settings.max_padding_share:
         raise UserError(
