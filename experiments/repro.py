@@ -45,10 +45,10 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # here: a forked 
 
 def chain(prism: PrismSettings, environment: str) -> list[str]:
     """The stages of one environment, each after what it needs."""
-    stages = [f"prism.{stage}@{environment}" for stage in ("demos", "probe", "pass_rates")]
+    stages = [f"prism.{stage}@{environment}" for stage in ("demos", "probe", "pass_rates", "split")]
     for seed in prism.seeds:
         for method in prism.methods:
-            stages += [f"prism.{stage}@{environment}-{method}-{seed}" for stage in ("split", "train", "evaluate")]
+            stages += [f"prism.{stage}@{environment}-{method}-{seed}" for stage in ("train", "evaluate")]
     return stages
 
 

@@ -59,7 +59,7 @@ def played(environment: str, methods: list[str], seeds: list[int]) -> Played:
         tables = {seed: cell("evaluate", environment, method, seed) / "tables" / "episodes.jsonl" for seed in seeds}
         there = [seed for seed, table in tables.items() if table.exists()]
         if not there:
-            found.skipped[method] = NOT_STARTED
+            found.skipped[method] = _why_not(environment, method, seeds)
             continue
         if len(there) < len(seeds):
             lacking = next(seed for seed in seeds if seed not in there)
@@ -70,6 +70,15 @@ def played(environment: str, methods: list[str], seeds: list[int]) -> Played:
         found.panels[method] = _panels(environment, method, tables)
     _check_same_games(environment, found)
     return found
+
+
+def _why_not(environment: str, method: str, seeds: list[int]) -> str:
+    """The reason that stage prism.split gave, if it did."""
+    for seed in seeds:
+        path = cell("evaluate", environment, method, seed) / "metrics.json"
+        if path.exists():
+            return str(json.loads(path.read_text(encoding="utf-8")).get("not_run", NOT_STARTED))
+    return NOT_STARTED
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from encore.association import group_effect, rank_agreement
 from encore.errors import UserError
 from encore.report.comparison import Agreement, Correlation, Profile, Share
 from encore.statistics import spearman
-from experiments.prism.settings import RUNS, PrismSettings, cell
+from experiments.prism.settings import RUNS, PrismSettings, routes_of
 
 SCORES = {"gini": "Gini", "kurtosis": "Kurtosis", "cv": "CV", "l2": "L2"}
 AGAINST = {
@@ -139,10 +139,10 @@ def shares(environment: str, prism: PrismSettings, probe: Probe) -> list[Share]:
     place = {str(name): index for index, name in enumerate(probe["ids"])}
     found = []
     for method in prism.methods:
-        path = cell("split", environment, method, prism.seeds[0]) / "split.json"
+        path = routes_of(environment, method, prism.seeds[0])
         if not path.exists():
             continue
-        sent = json.loads(path.read_text(encoding="utf-8"))["rl"]
+        sent = json.loads(path.read_text(encoding="utf-8")).get("rl", [])
         if not 0 < len(sent) < len(types):
             continue
         to_rl = [types[place[name]] for name in sent]

@@ -12,7 +12,15 @@ from experiments import warm
 from experiments.options import arguments
 from experiments.prism.settings import cell, group, settings
 
-PARAMS = ["profile", "tracking", "policy", "evaluation", "{environment}", "prism.panels.{environment}"]
+PARAMS = [
+    "profile",
+    "tracking",
+    "policy",
+    "evaluation",
+    "{environment}",
+    "prism.panels.{environment}",
+    "prism.max_steps.{environment}",
+]
 
 
 @tracking.stage_main
@@ -23,7 +31,8 @@ def main() -> None:
     params = configuration.read([key.format(environment=name) for key in PARAMS])
     policy = configuration.build(PolicySettings, params["policy"], "policy")
     evaluation = configuration.build(EvaluationSettings, params["evaluation"], "evaluation")
-    section = {**params[name], "panels": params["prism"]["panels"][name]}
+    limit = params["prism"]["max_steps"][name]
+    section = {**params[name], "panels": params["prism"]["panels"][name]} | ({"max_steps": limit} if limit else {})
     trained = cell("train", name, options.method, options.seed)
     with tracking.start(
         out=cell("evaluate", name, options.method, options.seed),
@@ -35,11 +44,15 @@ def main() -> None:
         inputs=[path for path in (trained / "policy.json", trained / "model") if path.exists()],
         continues=trained,
     ) as run:
+        made = json.loads((trained / "policy.json").read_text())
+        if "not_run" in made:
+            run.result(made)
+            return
         from encore import models  # only now: a warm process has them already
         from encore.chat import chat_format
         from experiments.agents.play import play_panels
 
-        model, tokenizer = models.load(policy, source=json.loads((trained / "policy.json").read_text())["source"])
+        model, tokenizer = models.load(policy, source=made["source"])
         # The section with its panels, so that a panel that the environment does not know is refused before the first.
         tasks = load_tasks(name, section)
         play_panels(

@@ -56,7 +56,8 @@ class PrismSettings:
     `methods` are names of `encore.arbitration`; a profile takes them from `method_sets`, by `full`. All arms share the
     recipe `sft` and, by environment, `rl`, whose `iterations` are those of an arm that explores every task; others get
     them in proportion to their share of tasks. `demonstration_seed` draws the training tasks. `panels` are the numbers
-    of evaluation tasks, by environment and panel.
+    of evaluation tasks, by environment and panel, and `max_steps` bounds their episodes, by environment; None: as the
+    environment does.
     """
 
     full: bool = False
@@ -67,6 +68,7 @@ class PrismSettings:
     rl_fraction: float = 0.5
     demonstration_seed: int = 0
     panels: dict[str, dict[str, int]] = field(default_factory=dict)
+    max_steps: dict[str, int | None] = field(default_factory=dict)
     pass_rates: PassRateSettings = field(default_factory=PassRateSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sft: SFTSettings = field(default_factory=SFTSettings)
@@ -87,6 +89,9 @@ class PrismSettings:
         if self.demonstration_seed < 0:
             raise UserError(f"prism.demonstration_seed is {self.demonstration_seed}: seeds are whole numbers from 0")
         for environment in self.environments:
+            limit = self.max_steps.get(environment)
+            if limit is not None and limit < 1:
+                raise UserError(f"prism.max_steps.{environment} is {limit}: it must be at least 1, or null")
             for name in ("rl", "panels"):
                 if environment not in getattr(self, name):
                     known = ", ".join(getattr(self, name)) or "nothing"
@@ -121,6 +126,11 @@ def settings() -> PrismSettings:
 def cell(stage: str, environment: str, method: str, seed: int) -> Path:
     """Folder of one cell of the matrix of a stage."""
     return RUNS / stage / f"{environment}-{method}-{seed}"
+
+
+def routes_of(environment: str, method: str, seed: int) -> Path:
+    """The file of stage prism.split that says what one method, under one seed, sends where."""
+    return RUNS / "split" / environment / f"{method}-{seed}.json"
 
 
 def group(profile: str, environment: str, method: str) -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Stage prism.split: which demonstrations one method, under one seed, sends to SFT and which to RL."""
+"""Stage prism.split: which demonstrations each method, under each seed, sends to SFT and which to RL.
+
+A file for every method and seed, since a training depends on its own alone: `{"sft": [ids], "rl": [ids]}`, or
+`{"not_run": reason}` where a method cannot be used, which the comparison then says in its row.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ import numpy as np
 from encore import arbitration, configuration, tracking
 from encore.errors import UserError
 from experiments.options import arguments
-from experiments.prism.settings import RUNS, cell, group
+from experiments.prism.settings import RUNS, routes_of
 
-PARAMS = ["profile", "tracking", "prism.rl_fraction"]
+PARAMS = ["profile", "tracking", "prism.rl_fraction", "prism.methods", "prism.seeds"]
 FROM_PROBE = ("norms", "losses", "lengths", "responses", "turns", "task_types")
 
 
@@ -38,54 +42,62 @@ def columns(probe: Path, pass_rates: Path) -> dict[str, Callable[[], Any]]:
     return found
 
 
+def routes(arm: arbitration.Arm, context: arbitration.Context, ids: np.ndarray, environment: str) -> dict[str, Any]:
+    """What a file of the stage holds."""
+    reason = arm.skip(context)
+    if reason:
+        return {"not_run": f"cannot run on {environment}: {reason}"}
+    split = arm.split(context)
+    if arm.fraction(context.rl_fraction) > 0 and not split.rl:
+        return {
+            "not_run": f"sends none of the {len(ids)} demonstrations of {environment} to RL: it would be SFT by "
+            f"another name (more of {environment}.demonstrations may help)"
+        }
+    return {"sft": [str(ids[index]) for index in split.sft], "rl": [str(ids[index]) for index in split.rl]}
+
+
+def row(method: str, seed: int, found: dict[str, Any], ids: np.ndarray, types: np.ndarray) -> dict[str, Any]:
+    """One row of the table of splits: how many go where, and by task type what share goes to RL."""
+    if "not_run" in found:
+        return {"method": method, "seed": seed, "not_run": found["not_run"]}
+    to_rl = np.isin(ids, found["rl"])
+    shares = {f"rl_share/{name}": float(to_rl[types == name].mean()) for name in sorted(set(types.tolist()))}
+    return {"method": method, "seed": seed, "sft": len(found["sft"]), "rl": len(found["rl"]), **shares}
+
+
 @tracking.stage_main
 def main() -> None:
-    options = arguments(__doc__, "environment", "method", "seed")
+    options = arguments(__doc__, "environment")
+    name = options.environment
     params = configuration.read(PARAMS)
-    arm = arbitration.arm(options.method)
-    source = RUNS / "probe" / options.environment / "probe.npz"
-    pass_rates = RUNS / "pass_rates" / options.environment / "pass_rates.npz"
+    prism = params["prism"]
+    source = RUNS / "probe" / name / "probe.npz"
+    pass_rates = RUNS / "pass_rates" / name / "pass_rates.npz"
     with tracking.start(
-        out=cell("split", options.environment, options.method, options.seed),
+        out=RUNS / "split" / name,
         stage="prism.split",
         experiment="prism",
-        group=group(params["profile"], options.environment, options.method),
-        seed=options.seed,
+        group={"profile": params["profile"], "environment": name},
+        seed=None,
         params=params,
         inputs=[source, pass_rates],
     ) as run:
         probe = np.load(source)
         ids, types = probe["ids"], probe["task_types"]
-        context = arbitration.Context(
-            n=len(ids),
-            seed=options.seed,
-            rl_fraction=params["prism"]["rl_fraction"],
-            columns=columns(source, pass_rates),
-        )
-        reason = arm.skip(context)
-        if reason:
-            raise UserError(
-                f"arm '{options.method}' cannot run on {options.environment}: {reason}; take it out of prism.methods"
-            )
-        split = arm.split(context)
-        if arm.fraction(context.rl_fraction) > 0 and not split.rl:
-            raise UserError(
-                f"arm '{options.method}' sends none of the {len(ids)} demonstrations of {options.environment} to RL: "
-                f"it would be SFT by another name; raise {options.environment}.demonstrations, or take it out of "
-                "prism.methods"
-            )
-        routes = {"sft": [str(ids[index]) for index in split.sft], "rl": [str(ids[index]) for index in split.rl]}
-        (run.out / "split.json").write_text(json.dumps(routes, indent=0))
-        run.result(
-            {
-                "sft": len(split.sft),
-                "rl": len(split.rl),
-                **{
-                    f"rl_share/{name}": float(np.isin(np.flatnonzero(types == name), split.rl).mean())
-                    for name in sorted(set(types.tolist()))
-                },
-            }
-        )
+        rows = []
+        for method in prism["methods"]:
+            arm = arbitration.arm(method)
+            for seed in prism["seeds"]:
+                context = arbitration.Context(
+                    n=len(ids), seed=seed, rl_fraction=prism["rl_fraction"], columns=columns(source, pass_rates)
+                )
+                found = routes(arm, context, ids, name)
+                (run.out / routes_of(name, method, seed).name).write_text(json.dumps(found, indent=0))
+                rows.append(row(method, seed, found, ids, types))
+        run.table("splits", rows)
+        for method, reason in {one["method"]: one["not_run"] for one in rows if "not_run" in one}.items():
+            print(f"prism.split: arm '{method}' will not be run: it {reason}")
+        run.result({"splits": len(rows), "not_run": sum("not_run" in one for one in rows)})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from encore.training.agents import AgentRLSettings
 from encore.trajectories import read_jsonl
 from experiments import warm
 from experiments.options import arguments
-from experiments.prism.settings import RUNS, cell, group, settings
+from experiments.prism.settings import RUNS, cell, group, routes_of, settings
 from experiments.prism.tasks import tasks_of
 
 PARAMS = [
@@ -69,7 +69,7 @@ def main() -> None:
         launch.restart("experiments.prism.train", launching, policy.device)
         return
     demos = RUNS / "demos" / name / "demos.jsonl"
-    split = cell("split", name, options.method, options.seed) / "split.json"
+    split = routes_of(name, options.method, options.seed)
     with ranks.start(
         out=cell("train", name, options.method, options.seed),
         stage="prism.train",
@@ -81,6 +81,11 @@ def main() -> None:
     ) as run:
         trajectories = read_jsonl(demos)
         routes = json.loads(split.read_text())
+        if "not_run" in routes:
+            if ranks.is_first():
+                (run.out / "policy.json").write_text(json.dumps(routes))
+            run.result(routes)
+            return
         to_sft, to_rl = set(routes["sft"]), routes["rl"]
         if to_rl:
             rl = rl_settings(shared, arm, len(to_rl), len(trajectories))

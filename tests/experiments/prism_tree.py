@@ -116,7 +116,8 @@ class Tree:
         routes = {
             half: [str(probe["ids"][i]) for i in places] for half, places in (("sft", split.sft), ("rl", split.rl))
         }
-        (self.folder("split", name) / "split.json").write_text(json.dumps(routes), encoding="utf-8")
+        path = self.folder("split", environment) / f"{method}-{seed}.json"
+        path.write_text(json.dumps(routes), encoding="utf-8")
         parts = {"sft": len(split.sft), "rollout": len(split.rl), "update": len(split.rl)}
         phases = {phase: PHASES[phase] * part / self.examples for phase, part in parts.items() if part}
         self.record(

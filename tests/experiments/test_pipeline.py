@@ -47,9 +47,9 @@ def test_ends_with_a_table_a_page_and_every_episode(finished):
 
 @pytest.mark.slow
 def test_split_halves_the_demonstrations_by_the_probe(finished):
-    split = read_json(finished.path / "runs/prism/split/alfworld-prism_gini-0/split.json")
+    split = read_json(finished.path / "runs/prism/split/alfworld/prism_gini-0.json")
     assert (len(split["sft"]), len(split["rl"])) == (12, 12)
-    everything = read_json(finished.path / "runs/prism/split/alfworld-sft-0/split.json")
+    everything = read_json(finished.path / "runs/prism/split/alfworld/sft-0.json")
     assert sorted(everything["sft"]) == sorted(split["sft"] + split["rl"])
     probe = read_json(finished.path / "runs/prism/probe/alfworld/metrics.json")
     config = read_json(finished.path / "base/tiny/config.json")
@@ -59,7 +59,7 @@ def test_split_halves_the_demonstrations_by_the_probe(finished):
 @pytest.mark.slow
 def test_every_run_records_what_it_takes_to_repeat_it(finished):
     found = list((finished.path / "runs/prism").rglob("run.yaml"))
-    assert len(found) == 3 + 3 * 3 + 1
+    assert len(found) == 4 + 3 * 2 + 1
     for path in found:
         record = yaml.safe_load(path.read_text())
         for key in ("stage", "params", "inputs", "versions", "git", "hardware", "command", "costs"):

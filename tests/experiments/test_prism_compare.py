@@ -220,6 +220,11 @@ def test_one_environment_and_an_arm_without_output(tmp_path: Path, numbers: Repo
     found = compared(tmp_path, numbers, monkeypatch, ("alfworld",), ("base", "sft", "random", "prism_gini"), (0,))
     assert row(found, "alfworld", "random", "seen").skipped == collect.NOT_STARTED
     assert row(found, "alfworld", "hpt", "seen").skipped == "it is not in prism.methods"
+    folder = tmp_path / "runs/prism/evaluate/alfworld-random-0"
+    folder.mkdir()
+    (folder / "metrics.json").write_text('{"not_run": "cannot run on alfworld: why"}', encoding="utf-8")
+    played = collect.played("alfworld", ["base", "random"], [0])
+    assert played.skipped == {"random": "cannot run on alfworld: why"}
     assert {r.environment for r in found.rows} == {"alfworld"} == {claim.environment for claim in found.claims}
     page = html.render(found, compare.layout(found, numbers))
     assert "85.16" in page and 'id="table2"' not in page  # HPT's value is shown although it was not run
@@ -296,7 +301,7 @@ def test_shares_are_of_arms_that_divide_the_data(full: Comparison, written: Path
     methods = {share.method for share in full.shares}
     assert methods == set(LAPTOP) - {"base", "sft", "grpo", "gigpo", "hpt_online", "sft_then_rl"}
     for method in ("random", "prism_gini"):
-        split = json.loads((written / f"runs/prism/split/webshop-{method}-0/split.json").read_text())
+        split = json.loads((written / f"runs/prism/split/webshop/{method}-0.json").read_text())
         of_method = [s for s in full.shares if (s.environment, s.method) == ("webshop", method)]
         assert sum(s.to_rl for s in of_method) == len(split["rl"]) and sum(s.total for s in of_method) == 40
 

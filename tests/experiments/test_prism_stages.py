@@ -29,9 +29,12 @@ ARMS = {  # each arm with what it sends to SFT and to RL, of 24 demonstrations
     **dict.fromkeys(["inverse_gini", "inverse_kurtosis", "inverse_cv"], (12, 12)),
 }
 STAGES = """
-import importlib, sys
+import importlib, pathlib, sys
 for line in sys.stdin:
     module, *sys.argv[1:] = line.split()
+    if module == "refuse":  # as the split does where an arm cannot be used
+        pathlib.Path(sys.argv[1]).write_text('{"not_run": "cannot run here"}')
+        continue
     importlib.import_module(f"experiments.prism.{module}").main()
 """
 
@@ -44,14 +47,16 @@ def read_json(path):
 def played(checkout_factory):
     """Every arm in WebShop, all stages in one process, which imports torch once."""
     checkout = checkout_factory("arms")
-    checkout.compose()
-    lines = [f"{stage} --environment webshop" for stage in ("demos", "probe", "pass_rates")]
-    for method in ARMS:
-        lines += [f"{stage} --environment webshop --method {method} --seed 0" for stage in ("split", "train")]
+    checkout.compose(f"prism.methods=[{','.join(ARMS)}]")
+    lines = [f"{stage} --environment webshop" for stage in ("demos", "probe", "pass_rates", "split")]
+    lines += [f"train --environment webshop --method {method} --seed 0" for method in ARMS]
     lines.append("evaluate --environment webshop --method hpt_online --seed 0")
+    lines.append("refuse runs/prism/split/webshop/loss-0.json")
+    lines += [f"{stage} --environment webshop --method loss --seed 0" for stage in ("train", "evaluate")]
     script = checkout.path / ".stages"
     script.write_text("\n".join(lines), encoding="utf-8")
-    checkout.run("bash", "-c", f"{sys.executable} -c '{STAGES}' < .stages")
+    (checkout.path / ".run.py").write_text(STAGES, encoding="utf-8")
+    checkout.run("bash", "-c", f"PYTHONPATH=.:$PYTHONPATH {sys.executable} .run.py < .stages")
     return checkout.path / "runs/prism"
 
 
@@ -59,7 +64,7 @@ def played(checkout_factory):
 @pytest.mark.parametrize("method", ARMS)
 def test_an_arm_is_trained_on_its_two_halves(played, method):
     to_sft, to_rl = ARMS[method]
-    routes = read_json(played / f"split/webshop-{method}-0/split.json")
+    routes = read_json(played / f"split/webshop/{method}-0.json")
     assert (len(routes["sft"]), len(routes["rl"])) == (to_sft, to_rl)
     folder = played / f"train/webshop-{method}-0"
     result = read_json(folder / "metrics.json")
@@ -76,6 +81,14 @@ def test_an_arm_is_trained_on_its_two_halves(played, method):
         assert ("rollout/sft_share" in result["rl"]["last"]) == (method == "hpt_online")
     source = read_json(folder / "policy.json")["source"]
     assert source == ("base/tiny" if method == "base" else f"runs/prism/train/webshop-{method}-0/model")
+
+
+@pytest.mark.slow
+def test_an_arm_that_is_not_run_passes_its_reason_on(played):
+    for stage in ("train", "evaluate"):
+        result = read_json(played / f"{stage}/webshop-loss-0/metrics.json")
+        assert result["not_run"] == "cannot run here"
+    assert not (played / "evaluate/webshop-loss-0/tables").exists()
 
 
 @pytest.mark.slow
@@ -171,42 +184,43 @@ def probed(folder, norms, rollouts=2):
     np.savez(folder / "pass_rates/alfworld/pass_rates.npz", ids=ids, won=won, rewards=won)
 
 
-def run_split(monkeypatch, tmp_path, method):
-    """Exit status of the stage in `tmp_path`."""
+def run_split(monkeypatch, tmp_path, *methods):
+    """What the stage, in `tmp_path`, says of each method."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("profile: smoke\ntracking: {mlflow: off}\nprism: {rl_fraction: 0.5}\n")
-    monkeypatch.setattr(sys, "argv", ["split", "--environment", "alfworld", "--method", method, "--seed", "0"])
-    try:
-        split.main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    (tmp_path / "params.yaml").write_text(
+        "profile: smoke\ntracking: {mlflow: off}\n"
+        f"prism: {{rl_fraction: 0.5, methods: [{', '.join(methods)}], seeds: [0]}}\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["split", "--environment", "alfworld"])
+    split.main()
+    return {method: read_json(tmp_path / f"runs/prism/split/alfworld/{method}-0.json") for method in methods}
 
 
 @pytest.mark.parametrize(
-    ("method", "rollouts", "message"),
+    ("method", "rollouts", "reason"),
     [
-        ("prism_gini", 2, "arm 'prism_gini' sends none of the 6 demonstrations of alfworld to RL"),
-        ("hpt", 0, "arm 'hpt' cannot run on alfworld: needs pass_rates"),
+        ("prism_gini", 2, "sends none of the 6 demonstrations of alfworld to RL"),
+        ("hpt", 0, "cannot run on alfworld: needs pass_rates"),
     ],
 )
-def test_a_split_that_an_arm_cannot_use_is_one_line(monkeypatch, tmp_path, capsys, method, rollouts, message):
+def test_an_arm_that_cannot_be_used_says_why_and_the_others_run(
+    monkeypatch, tmp_path, capsys, method, rollouts, reason
+):
     """Equal norms tie, and ties go to SFT; without rollouts there is nothing that HPT could route by."""
     probed(tmp_path / "runs/prism", np.ones((6, 3)), rollouts)
-    assert run_split(monkeypatch, tmp_path, method) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and message in lines[0]
-    assert not (tmp_path / "runs/prism/split").exists()
+    found = run_split(monkeypatch, tmp_path, method, "random")
+    assert found[method]["not_run"].startswith(reason) and set(found[method]) == {"not_run"}
+    assert len(found["random"]["sft"]) == len(found["random"]["rl"]) == 3
+    assert f"arm '{method}' will not be run: it {reason}" in capsys.readouterr().out
+    rows = (tmp_path / "runs/prism/split/alfworld/tables/splits.jsonl").read_text().splitlines()
+    assert [json.loads(row)["method"] for row in rows if "not_run" in row] == [method]
 
 
 def test_size_normalised_norms_route_otherwise_than_raw_ones(monkeypatch, tmp_path):
     """Of these rows the raw norms are equal in the first half, and the norms by entry in the second."""
     even, by_size = np.ones((4, 3)), np.sqrt(np.tile(np.arange(1, 4), (4, 1)))
     probed(tmp_path / "runs/prism", np.vstack([even, by_size]) + 0.01 * np.random.default_rng(0).random((8, 3)))
-    found = {}
-    for method in ("prism_gini", "size_normalised"):
-        assert run_split(monkeypatch, tmp_path, method) == 0
-        found[method] = read_json(tmp_path / f"runs/prism/split/alfworld-{method}-0/split.json")
+    found = run_split(monkeypatch, tmp_path, "prism_gini", "size_normalised")
     assert found["prism_gini"]["sft"] == found["size_normalised"]["rl"] == [f"task-{place}" for place in range(4)]
 
 
@@ -236,7 +250,7 @@ def test_full_is_one_switch(profile, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"full": True}, "prism.full is true, and prism.methods lacks gigpo, hpt_online"),
+        ({"full": True}, "prism.full is true, and prism.methods lacks prism_gini_rl10"),
         ({"full": "both"}, "prism.full is false, and prism.methods holds every arm of the full set"),
         ({"full": "yes"}, "prism.full is 'yes': it must be of type bool"),
         ({"methods": ["base", "base"]}, "prism.methods names something twice"),

@@ -41,13 +41,11 @@ def test_a_chain_has_every_stage_after_what_it_needs():
         rl={"alfworld": None},
     )
     stages = chain(prism, "alfworld")
-    assert stages[:3] == [f"prism.{stage}@alfworld" for stage in ("demos", "probe", "pass_rates")]
-    assert len(stages) == len(set(stages)) == 3 + 2 * 2 * 3
+    assert stages[:4] == [f"prism.{stage}@alfworld" for stage in ("demos", "probe", "pass_rates", "split")]
+    assert len(stages) == len(set(stages)) == 4 + 2 * 2 * 2
     for method in ("base", "random"):
         for seed in (0, 1):
-            places = [
-                stages.index(f"prism.{stage}@alfworld-{method}-{seed}") for stage in ("split", "train", "evaluate")
-            ]
+            places = [stages.index(f"prism.{stage}@alfworld-{method}-{seed}") for stage in ("train", "evaluate")]
             assert places == sorted(places)
 
 
