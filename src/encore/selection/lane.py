@@ -1,9 +1,11 @@
 """The walk for one principal component: which sample comes next, given cosines of the last one with all.
 
 A lane keeps, for every row of the pool, its smallest cosine with the samples chosen so far and the sum of those
-cosines. Both constraints then are arithmetic on vectors: with g unit, ‖Σs + g‖² = ‖Σs‖² + 2 Σ⟨s, g⟩ + 1.
-Decisions closer than float32 rounding are taken again in float64, so that a walk does not depend on block sizes,
-threads or devices.
+cosines. Both constraints then are arithmetic on vectors. Decisions closer than float32 rounding are taken again in
+float64, so that a walk does not depend on block sizes, threads or devices.
+
+Where a sketch of the pool is given, a lane decides without these vectors while it can, and walks ahead on predictions.
+It asks for the cosines that check them, many at once, and goes back to the first that was wrong: see `lookahead`.
 """
 
 from __future__ import annotations
@@ -13,17 +15,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.lookahead import Ahead, Lookahead, Undecided
 from encore.selection.rows import ROUNDING, Rows
+from encore.selection.sketch import Sketch
 from encore.selection.walk_options import WalkOptions
 
 NeighbourLists = Callable[[int], Sequence[int]]
 """A row's neighbours, most similar first."""
-_NOTHING = 1e-10
-"""Length under which a sum of samples has no direction: as in the authors' code."""
+_LONGEST_PAUSE = 64
+"""Picks that a lane makes without a sketch that told it nothing time and again."""
+_MOST_PREDICTED = 128
+"""Predictions that may wait to be checked."""
+_PREDICTED_MEMORY = 1 << 26
+"""And the bytes of a lane's that may wait, one for each row and prediction."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,13 @@ class Step:
 
 
 class Lane:
-    """A walk that is under way. `wants` says whose cosines it needs next; `feed` gives them, and it goes on.
+    """A walk that is under way. `go_on` makes it choose while it can; `wants` then says whose cosines it needs, and
+    `feed` gives them.
 
     Args:
         taken: rows of earlier components, shared by all lanes.
         lists: neighbours by another index; None: the exact ones, found in the cosines themselves.
+        sketch: of the pool, on the CPU; None: every pick needs a reading.
     """
 
     def __init__(
@@ -67,13 +79,22 @@ class Lane:
         options: WalkOptions,
         taken: Bool[Tensor, " rows"],
         lists: NeighbourLists | None = None,
+        sketch: Sketch | None = None,
     ):
         self.component, self.direction, self.budget = component, direction, budget
-        self.rows, self.options, self.taken, self.lists = rows, options, taken, lists
+        self.rows, self.options, self.taken, self.lists, self.sketch = rows, options, taken, lists, sketch
         self.affinity: Float[Tensor, " rows"] | None = None
+        self.chosen = Chosen(rows, direction, options)
         self.steps: list[Step] = []
         self.stuck = False
-        self.applied: int
+        self.lookahead: Lookahead | None = None
+        self.predicted: dict[int, Ahead] = {}
+        """Picks that are not checked yet, by their places."""
+        self.most_predicted = max(1, min(_MOST_PREDICTED, _PREDICTED_MEMORY // len(rows)))
+        self.needs: Literal["nothing", "last", "all"] = "nothing"
+        """Whose cosines it takes to go on: the last pick's, or all picks'."""
+        self.pause, self.failures = 0, 0
+        self.applied = 0
         """Number of picks whose cosines are in the three vectors below."""
         self.last: Float[Tensor, " rows"]
         self.smallest: Float[Tensor, " rows"]
@@ -85,135 +106,191 @@ class Lane:
         return [step.row for step in self.steps]
 
     @property
-    def done(self) -> bool:
+    def ended(self) -> bool:
+        """Whether there is nothing to choose, if all predictions are right."""
         return self.stuck or len(self.steps) == self.budget
+
+    @property
+    def done(self) -> bool:
+        return self.ended and not self.predicted
 
     def wants(self) -> list[int | None]:
         """Rows whose cosines come next, in this order; None stands for the component itself."""
         if self.affinity is None:
             return [None]
-        return [] if self.done else [*self.picks[self.applied :]]
+        picks = self.picks
+        if self.predicted or self.needs == "last":
+            return [*(picks[place - 1] for place in self.predicted), *(picks[-1:] if self.needs == "last" else [])]
+        return [] if self.ended else [*picks[self.applied :]]
 
     def feed(self, cosines: Float[Tensor, "queries rows"]) -> None:
-        """Takes cosines of the first so many of `wants`, and chooses when all are there."""
+        """Takes cosines of the first so many of `wants`."""
         if self.affinity is None:
-            self.affinity, cosines = cosines[0].clone(), cosines[1:]
+            self._start(cosines[0].clone())
+        elif self.predicted or self.needs == "last":
+            self._check(cosines.numpy())
+        else:
+            self._apply(cosines)
+
+    def _start(self, affinity: Float[Tensor, " rows"]) -> None:
+        self.affinity = affinity
+        if self.sketch is not None:
+            known = affinity.numpy(), self.taken.numpy()
+            self.lookahead = Lookahead(self.sketch, self.rows, self.chosen, *known)
+
+    def _check(self, cosines: Float[np.ndarray, "queries rows"]) -> None:
+        """Holds predictions against the cosines of the picks before them."""
+        assert self.lookahead is not None
+        for found in cosines:
+            if not self.predicted:
+                self.lookahead.know(self.picks[-1], found)
+                self.needs = "nothing"
+                return
+            place, guess = next(iter(self.predicted.items()))
+            here = self.steps[place - 1].row
+            if not guess.stands(found, here, self.options.neighbours):
+                self._go_back(place)
+                self.lookahead.likely = min(1.0, 2 * self.lookahead.likely)
+                self.lookahead.know(here, found)
+                return
+            del self.predicted[place]
+            self.lookahead.learn(found)
+
+    def _apply(self, cosines: Float[Tensor, "queries rows"]) -> None:
+        """Brings the vectors up to date."""
+        if not self.applied:
+            count, device = len(self.rows), self.taken.device
+            self.last = torch.full((count,), -math.inf, device=device)
+            self.smallest = torch.full((count,), math.inf, device=device)
+            self.total = torch.zeros(count, dtype=torch.float64, device=device)
         for found in cosines:
             row = self.steps[self.applied].row
             self.last.copy_(found)
             self.last[row] = -math.inf
-            self.smallest = torch.minimum(self.smallest, found)
+            torch.minimum(self.smallest, found, out=self.smallest)
             self.smallest[row] = -math.inf  # never again
             self.total += found
             self.applied += 1
-        self._go_on()
+        if self.lookahead is not None:
+            self.lookahead.learn(self.smallest.numpy())
+
+    def go_on(self) -> None:
+        """Chooses until it has ended or needs cosines."""
+        while self.affinity is not None and not self.ended:
+            if not self.steps:
+                self._anchor()
+            elif self.applied == len(self.steps):
+                self.needs = "nothing"
+                self._choose()
+            elif self.lookahead is None or self.needs != "nothing" or len(self.predicted) >= self.most_predicted:
+                return
+            else:
+                self._choose_ahead(self.lookahead)
 
     def forbid(self, rows: Sequence[int]) -> None:
-        """Walks again from the first pick that an earlier component turned out to have taken."""
+        """Goes back to the first pick that an earlier component turned out to have taken."""
         gone = set(rows)
         for place, step in enumerate(self.steps):
             if step.row in gone:
-                self.steps, self.stuck = self.steps[:place], False
-                self._restart(place)
-                self._go_on()
+                self._go_back(place)
                 return
 
+    def _go_back(self, place: int) -> None:
+        """Takes back the pick at `place` and all after it."""
+        self.steps = self.steps[:place]
+        self.chosen.restart(self.picks)
+        self._restart(place)
+
     def _restart(self, place: int) -> None:
-        count, device = len(self.rows), self.taken.device
-        self.applied = 0
-        self.last = torch.full((count,), -math.inf, device=device)
-        self.smallest = torch.full((count,), math.inf, device=device)
-        self.total = torch.zeros(count, dtype=torch.float64, device=device)
-        self.sum = self.rows.exact(self.picks).sum(0) if place else torch.zeros(self.rows.dim, dtype=torch.float64)
+        self.stuck, self.needs = False, "nothing"
+        self.predicted = {one: ahead for one, ahead in self.predicted.items() if one < place}
+        if place < self.applied or not place:
+            self.applied = 0
+            self.last = self.smallest = self.total = torch.empty(0)
+        if self.lookahead is not None:
+            self.lookahead.restart()
 
-    def _go_on(self) -> None:
-        if self.affinity is None or self.done or self.applied < len(self.steps):
-            return
-        if not self.steps:
-            found = self._first(torch.where(self.taken, -math.inf, self.affinity), self.direction, anchor=True)
-            if found is None:
-                self.stuck = True
-            else:
-                self._accept(found, "anchor")
-            return
-        feasible = self._feasible()
-        found = self._neighbour(feasible)
-        if found is not None:
-            self._accept(found, "neighbour")
-            return
-        found = self._first(torch.where(feasible, self.affinity, -math.inf), self.direction)
-        if found is not None:
-            self._accept(found, "fallback")
-        else:
-            self.stuck = True  # better fewer samples than bad ones
-
-    def _feasible(self) -> Bool[Tensor, " rows"]:
-        """Rows that meet both constraints, or miss them by no more than rounding."""
-        consistent = self._consistency_of_all() >= self.options.delta * self._consistency(self.sum) - 4 * ROUNDING
-        return consistent & (self.smallest >= -ROUNDING) & ~self.taken
-
-    def _consistency_of_all(self) -> Float[Tensor, " rows"]:
-        """Of the set with each row added."""
+    def _anchor(self) -> None:
         assert self.affinity is not None
-        along = self.affinity.double() + float(self.sum @ self.direction)
-        lengths = (2 * self.total + (float(self.sum @ self.sum) + 1)).clamp_(min=0).sqrt_()
-        found = torch.where(lengths > _NOTHING, along / lengths, 0)
-        return found.abs_() if self.options.consistency == "absolute" else found
+        free = torch.where(self.taken, -math.inf, self.affinity)
+        found = self._first(free, self.direction, lambda _: True, lambda rows: torch.ones(len(rows), dtype=torch.bool))
+        if found is None:
+            self.stuck = True
+        else:
+            self._accept(found, "anchor")
 
-    def _consistency(self, total: Float[Tensor, " dim"]) -> float:
-        length = float(torch.linalg.vector_norm(total))
-        found = float(total @ self.direction) / length if length > _NOTHING else 0.0
-        return abs(found) if self.options.consistency == "absolute" else found
+    def _choose(self) -> None:
+        """The next pick, from cosines of all with all picks."""
+        assert self.affinity is not None
+        self.consistencies = self.chosen.consistencies(self.affinity, self.total)
+        consistent = self.consistencies >= self.chosen.bound - 4 * ROUNDING
+        feasible = consistent & (self.smallest >= -ROUNDING) & ~self.taken
+        found = self._neighbour(feasible)
+        via: Literal["neighbour", "fallback"] = "neighbour"
+        if found is None:
+            found = self._first(torch.where(feasible, self.affinity, -math.inf), self.direction, self._clear)
+            via = "fallback"
+        if found is None:
+            self.stuck = True  # better fewer samples than bad ones
+        else:
+            self._accept(found, via, float(self.last[found]), float(self.smallest[found]))
+
+    def _choose_ahead(self, lookahead: Lookahead) -> None:
+        """The next pick, from bounds on the cosines of the last ones; or says whose cosines it takes."""
+        current = self.applied == len(self.steps) - 1 and not self.predicted  # one reading, and the vectors are there
+        if current and self.pause:
+            self.pause -= 1
+            self.needs = "all"
+            return
+        try:
+            found = lookahead.next(None if self.lists is None else self.lists(self.steps[-1].row))
+        except Undecided:
+            if current or lookahead.knows(self.steps[-1].row):
+                self.needs = "all"
+                self.pause = min(_LONGEST_PAUSE, (1 << self.failures) - 1)
+                self.failures = min(self.failures + 1, 16)
+            else:
+                self.needs = "last"
+            return
+        self.failures = 0
+        if found is None:
+            self.stuck = True
+            return
+        if found.settled is not None:
+            self.predicted[len(self.steps)] = found
+        self._accept(found.row, found.via, found.similarity, found.smallest_similarity)
 
     def _neighbour(self, feasible: Bool[Tensor, " rows"]) -> int | None:
         """The nearest feasible of the last pick's first K neighbours."""
         here = self.steps[-1].row
         if self.lists is not None:
             for row in self.lists(here)[: self.options.neighbours]:
-                if bool(feasible[row]) and (self._clear(row) or self._allowed([row])[0]):
+                if bool(feasible[row]) and (self._clear(row) or bool(self.chosen.allowed([row])[0])):
                     return int(row)
             return None
-        found = self._first(torch.where(feasible, self.last, -math.inf), self.rows.exact([here])[0])
+        found = self._first(torch.where(feasible, self.last, -math.inf), self.rows.exact([here])[0], self._clear)
         return found if found is not None and self._is_listed(found, here) else None
 
     def _first(
-        self, values: Float[Tensor, " rows"], towards: Float[Tensor, " dim"], anchor: bool = False
+        self,
+        values: Float[Tensor, " rows"],
+        towards: Float[Tensor, " dim"],
+        clear: Callable[[int], bool],
+        allowed: Callable[[list[int]], Bool[Tensor, " some"]] | None = None,
     ) -> int | None:
-        """The feasible row of the largest value, ties by lower place; `values`: cosines with `towards`, −inf if barred.
+        """The allowed row of the largest value; `values`: cosines with `towards`, −inf where a row is barred."""
 
-        Rows within rounding of the largest are compared, and their constraints tested, in float64.
-        """
-        values = values.double()
-        known: set[int] = set()
-        while True:
-            row = int(values.argmax())
-            if values[row] == -math.inf:
-                return None
-            group = (values >= values[row] - 2 * ROUNDING).nonzero()[:, 0].tolist()
-            if len(group) == 1 and (anchor or row in known or self._clear(row)):
-                return row
-            unknown = [one for one in group if one not in known]
-            if not unknown:
-                return row
-            exact = self.rows.exact(unknown) @ towards
-            if not anchor:
-                exact[~self._allowed(unknown)] = -math.inf
-            values[unknown] = exact.to(values.device)
-            known.update(unknown)
+        def exact(rows: list[int]) -> Tensor:
+            found = self.rows.exact(rows) @ towards
+            found[~(allowed or self.chosen.allowed)(rows)] = -math.inf
+            return found
+
+        return first_allowed(values.double(), exact, clear)
 
     def _clear(self, row: int) -> bool:
         """Whether a feasible row meets both constraints by more than rounding."""
-        if self.smallest[row] <= ROUNDING:
-            return False
-        bound = self.options.delta * self._consistency(self.sum)
-        return bool(self._consistency_of_all()[row] > bound + 4 * ROUNDING)
-
-    def _allowed(self, rows: Sequence[int]) -> Bool[Tensor, " rows"]:
-        """Both constraints in float64."""
-        added = self.rows.exact(rows)
-        agree = (added @ self.rows.exact(self.picks).T >= 0).all(1)
-        bound = self.options.delta * self._consistency(self.sum)
-        return agree & torch.tensor([self._consistency(self.sum + one) >= bound for one in added])
+        agrees = bool(self.smallest[row] > ROUNDING)
+        return agrees and bool(self.consistencies[row] > self.chosen.bound + 4 * ROUNDING)
 
     def _is_listed(self, row: int, here: int) -> bool:
         """Whether `row` is among the first K neighbours of `here`, ties by lower place."""
@@ -231,10 +308,16 @@ class Lane:
         nearer = [one for one, other in zip(close, exact, strict=True) if other > mine or (other == mine and one < row)]
         return before + len(nearer) < self.options.neighbours
 
-    def _accept(self, row: int, via: Literal["anchor", "neighbour", "fallback"]) -> None:
+    def _accept(
+        self,
+        row: int,
+        via: Literal["anchor", "neighbour", "fallback"],
+        similarity: float | None = None,
+        smallest_similarity: float | None = None,
+    ) -> None:
         assert self.affinity is not None
-        old = None if via == "anchor" else self._consistency(self.sum)
-        self.sum = self.sum + self.rows.exact([row])[0]
+        old = None if via == "anchor" else self.chosen.consistency(self.chosen.sum)
+        self.chosen.add(row)
         self.steps.append(
             Step(
                 row=row,
@@ -243,10 +326,10 @@ class Lane:
                 place=len(self.steps),
                 via=via,
                 reached_from=None if via == "anchor" else self.steps[-1].row,
-                similarity=None if via == "anchor" else float(self.last[row]),
-                smallest_similarity=None if via == "anchor" else float(self.smallest[row]),
+                similarity=similarity,
+                smallest_similarity=smallest_similarity,
                 old_consistency=old,
-                new_consistency=self._consistency(self.sum),
+                new_consistency=self.chosen.consistency(self.chosen.sum),
                 affinity=float(self.affinity[row]),
             )
         )

@@ -35,6 +35,9 @@ class Rows(Protocol):
     def cosines(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries rows"]:
         """Inner products of the queries with every unit row, float32."""
 
+    def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
+        """Unit rows in float32, on the CPU."""
+
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         """Unit rows in float64, on the CPU."""
 
@@ -98,7 +101,11 @@ class UnitRows:
         for where, block in self.blocks():
             if first_time:
                 norms[where] = _lengths(block)
-            found[:, where] = torch.mm(block, columns).T
+            if block.device.type == "cpu":  # OpenBLAS: a few columns take MKL up to ten times as long
+                with np.errstate(invalid="ignore"):  # `_check` names such a row
+                    found[:, where] = torch.from_numpy(block.numpy() @ columns.numpy()).T
+            else:
+                found[:, where] = torch.mm(block, columns).T
         if first_time:
             self._check(norms)
             self._norms = norms
@@ -115,15 +122,27 @@ class UnitRows:
             self._norms = norms
         return self._norms
 
+    def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
+        """Unit rows in float32, on the CPU."""
+        wanted = np.asarray(places, dtype=np.int64)
+        return self._rows(wanted, torch.float32).div_(self.norms[wanted].cpu()[:, None])
+
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         """Unit rows in float64, on the CPU."""
-        rows = torch.empty(len(places), self.dim, dtype=torch.float64)
-        wanted = np.asarray(places, dtype=np.int64)
+        rows = self._rows(np.asarray(places, dtype=np.int64), torch.float64)
+        return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+
+    def _rows(self, wanted: np.ndarray, dtype: torch.dtype) -> Float[Tensor, "places dim"]:
+        """Rows as they are kept, in new memory."""
+        if len(self.parts) == 1:
+            found = self.parts[0][torch.from_numpy(wanted).to(self.parts[0].device)]
+            return found.to("cpu", dtype)
+        rows = torch.empty(len(wanted), self.dim, dtype=dtype)
         owner = np.searchsorted(self.ends, wanted, side="right") - 1
         for number in np.unique(owner):
             mine = np.flatnonzero(owner == number)
-            rows[mine] = self.parts[number][wanted[mine] - self.ends[number]].to("cpu", torch.float64)
-        return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            rows[mine] = self.parts[number][wanted[mine] - self.ends[number]].to("cpu", dtype)
+        return rows
 
     def _check(self, sizes: Tensor) -> None:
         """Refuses the first row whose size is zero or no number."""
@@ -156,6 +175,11 @@ class Checkpoints:
         for part, piece, share in zip(self.parts[1:], pieces[1:], self.shares[1:], strict=True):
             found += part.cosines(piece * share)
         return found
+
+    def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
+        return torch.cat(
+            [part.unit(places) * float(share) for part, share in zip(self.parts, self.shares, strict=True)], 1
+        )
 
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         return torch.cat([part.exact(places) * share for part, share in zip(self.parts, self.shares, strict=True)], 1)

@@ -2,10 +2,11 @@
 
 Source: arXiv 2502.11062, equation 4 and constraints 5 and 6, in the order of its public code (algorithm 1).
 
-A walk needs the cosines of each pick with the whole pool, and reading the pool is what costs. The components are
-worked through in order, but what a component picks depends on earlier ones only where both want the same sample. So
-all walk in step, their picks' cosines come from one reading, and a walk goes back to the first pick that an earlier
-component turned out to have taken. The result is that of one after another; the readings are fewer.
+A walk needs the cosines of each pick with the whole pool, and reading the pool is what costs. Two things make the
+readings fewer, and neither changes the result. A sketch of the pool often tells the next pick from bounds on the
+cosines and a few rows. And where it does not, all components walk in step: they are worked through in order, but what
+one picks depends on earlier ones only where both want the same sample. So their picks' cosines come from one reading,
+and a walk goes back to the first pick that an earlier component turned out to have taken.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from encore.selection.lane import Lane, NeighbourLists, Step
 from encore.selection.principal import Core, core_knowledge
 from encore.selection.rows import Rows, UnitRows, whole
 from encore.selection.selected import budget, largest_remainder
+from encore.selection.sketch import Sketch, make_sketch
 from encore.selection.walk_options import WalkOptions
 
 log = logging.getLogger(__name__)
 
-_QUERIES_AT_ONCE = 64
+_QUERIES_AT_ONCE = 256
+_COSINES_MEMORY = 1 << 28
 _LANES_MEMORY = 1 << 30
 _BYTES_A_ROW = 24
 """Of a lane's vectors."""
@@ -93,22 +96,43 @@ def walk(
     *,
     excluded: Collection[int] = (),
     lists: NeighbourLists | None = None,
+    sketch: Sketch | bool = True,
 ) -> Walk:
-    """Walks from the best sample of each component until its share of `count` is spent; see `gradient_walk`."""
+    """Walks from the best sample of each component until its share of `count` is spent; see `gradient_walk`.
+
+    Args:
+        sketch: of the rows; True: one is made where it is of use, which is on a CPU and for pools that are not small;
+            False: none. It changes how often the pool is read and nothing else.
+    """
     options = options or WalkOptions()
     budgets = largest_remainder(count, core.weights.tolist())
-    taken = torch.zeros(len(rows), dtype=torch.bool, device=getattr(rows, "device", "cpu"))
+    device = torch.device(getattr(rows, "device", "cpu"))
+    taken = torch.zeros(len(rows), dtype=torch.bool, device=device)
     taken[list(excluded)] = True
-    waiting = [
-        Lane(number, core.components[number], share, rows, options, taken, lists)
-        for number, share in enumerate(budgets)
-        if share
-    ]
     in_step = max(1, min(_QUERIES_AT_ONCE, _LANES_MEMORY // (_BYTES_A_ROW * len(rows))))
-    steps: list[Step] = []
+    numbers = [number for number, share in enumerate(budgets) if share]
+    affinities: Tensor | None = None
     readings = 0
+    if sketch is True:  # on a GPU a reading costs no more than the steps do
+        made, affinities = (
+            make_sketch(rows, core.components[numbers[:in_step]]) if device.type == "cpu" and numbers else (None, None)
+        )
+        readings += affinities is not None
+    else:
+        made = sketch or None
+    waiting = [
+        Lane(number, core.components[number], budgets[number], rows, options, taken, lists, made) for number in numbers
+    ]
+    if affinities is not None:
+        for lane, affinity in zip(waiting, affinities, strict=False):
+            lane.feed(affinity[None])
+    steps: list[Step] = []
     while waiting:
-        readings += _advance(waiting[:in_step], rows)
+        waiting[0].go_on()
+        if not waiting[0].done:
+            for lane in waiting[1:in_step]:
+                lane.go_on()
+            readings += _advance(waiting[:in_step], rows)
         while waiting and waiting[0].done:
             finished = waiting.pop(0)
             _report(finished)
@@ -122,7 +146,7 @@ def walk(
 def _advance(lanes: list[Lane], rows: Rows) -> int:
     """One reading of the pool for all lanes; the first, on which the others depend, is served first."""
     asked: list[tuple[Lane, list[int | None]]] = []
-    room = _QUERIES_AT_ONCE
+    room = max(1, min(_QUERIES_AT_ONCE, _COSINES_MEMORY // (4 * len(rows))))
     for lane in lanes:
         wants = lane.wants()[:room]
         room -= len(wants)

@@ -1,0 +1,91 @@
+"""Both constraints on a component's set of samples, in float64, and the choice of a row where float32 leaves doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from encore.selection.rows import ROUNDING, Rows
+from encore.selection.walk_options import WalkOptions
+
+NOTHING = 1e-10
+"""Length under which a sum of samples has no direction: as in the authors' code."""
+
+
+class Chosen:
+    """The samples of one component so far, and which others may join them.
+
+    Args:
+        direction: the component, a unit vector in float64.
+    """
+
+    def __init__(self, rows: Rows, direction: Float[Tensor, " dim"], options: WalkOptions):
+        self.rows, self.direction, self.options = rows, direction, options
+        self.restart([])
+
+    def restart(self, picks: Sequence[int]) -> None:
+        self.picks = list(picks)
+        self.sum = self.rows.exact(self.picks).sum(0) if picks else torch.zeros(self.rows.dim, dtype=torch.float64)
+
+    def add(self, row: int) -> None:
+        self.picks.append(row)
+        self.sum = self.sum + self.rows.exact([row])[0]
+
+    @property
+    def bound(self) -> float:
+        """Least consistency of the set with a row added (constraint 6)."""
+        return self.options.delta * self.consistency(self.sum)
+
+    def consistency(self, total: Float[Tensor, " dim"]) -> float:
+        """Of a set with this sum: its cosine with the component; absolute unless the options say signed."""
+        length = float(torch.linalg.vector_norm(total))
+        found = float(total @ self.direction) / length if length > NOTHING else 0.0
+        return abs(found) if self.options.consistency == "absolute" else found
+
+    def consistencies(self, affinity: Float[Tensor, " rows"], total: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """Of the set with each of some rows added, which have these cosines with the component, and with the sum.
+
+        With g unit, ‖Σs + g‖² = ‖Σs‖² + 2 ⟨Σs, g⟩ + 1.
+        """
+        along = affinity.double() + float(self.sum @ self.direction)
+        lengths = (2 * total.double() + (float(self.sum @ self.sum) + 1)).clamp_(min=0).sqrt_()
+        found = torch.where(lengths > NOTHING, along / lengths, 0)
+        return found.abs_() if self.options.consistency == "absolute" else found
+
+    def allowed(self, rows: Sequence[int]) -> Bool[Tensor, " rows"]:
+        """Both constraints in float64."""
+        added = self.rows.exact(rows)
+        agree = (added @ self.rows.exact(self.picks).T >= 0).all(1)
+        bound = self.bound
+        return agree & torch.tensor([self.consistency(self.sum + one) >= bound for one in added])
+
+
+def first_allowed(
+    values: Float[Tensor, " rows"],
+    exact: Callable[[list[int]], Float[Tensor, " some"]],
+    clear: Callable[[int], bool],
+) -> int | None:
+    """Place of the largest value, ties by lower place; None where all are −inf.
+
+    Args:
+        values: within rounding, float64; −inf where a row is barred. Changed.
+        exact: values of some places in float64, −inf for those that do not meet the constraints.
+        clear: whether a place meets the constraints by more than rounding.
+    """
+    known: set[int] = set()
+    while True:
+        place = int(values.argmax())
+        if values[place] == -math.inf:
+            return None
+        group = (values >= values[place] - 2 * ROUNDING).nonzero()[:, 0].tolist()
+        if len(group) == 1 and (place in known or clear(place)):
+            return place
+        unknown = [one for one in group if one not in known]
+        if not unknown:
+            return place
+        values[unknown] = exact(unknown).to(values.device)
+        known.update(unknown)

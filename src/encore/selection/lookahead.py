@@ -1,0 +1,286 @@
+"""The next pick of a walk from bounds on its cosines and a few exact rows, without reading the pool.
+
+A sketch bounds the cosine of the last pick with every row. Rows that may be the nearest are read themselves, the most
+promising first, until the bound of all others is below the best one found that meets the constraints: then it is the
+nearest, whatever the exact cosines of the others are. Where that takes too many rows, the pick is a prediction: all
+that stands against it is that rows whose cosines likely are lower have not been read. Predictions are checked later,
+many in one reading of the pool. So a sketch changes how much is read and never what is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.rows import ROUNDING, Rows
+from encore.selection.sketch import Sketch
+
+_SHARE = 64
+_FEWEST = 64
+"""For one pick one in so many rows may be read, or so many rows: more cost what a query of a wide reading costs."""
+_FIRST = 8
+_ROWS_AT_ONCE = 1024
+_TESTED_AT_ONCE = 8
+
+
+class Undecided(Exception):
+    """Bounds and a few rows do not tell which pick is next."""
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A pick, with its cosines in float32."""
+
+    row: int
+    via: Literal["neighbour", "fallback"]
+    similarity: float
+    """With the pick before it."""
+    smallest_similarity: float
+    """With any pick."""
+    settled: Bool[np.ndarray, " rows"] | None = None
+    """Of a prediction: rows that cannot stand against it. None: the pick is certain."""
+
+    def stands(self, cosines: Float[np.ndarray, " rows"], here: int, neighbours: int) -> bool:
+        """Whether a predicted neighbour is the one, given the cosines of the pick `here` before it with all rows."""
+        assert self.settled is not None
+        near = cosines >= self.similarity - 4 * ROUNDING
+        near[here] = False
+        return int(np.count_nonzero(near)) <= neighbours and not np.count_nonzero(near & ~self.settled)
+
+
+class Lookahead:
+    """What bounds say of a component's samples `chosen`, which may be ahead of those that `add` was told of.
+
+    Args:
+        affinity: cosines of the component with all rows, float32.
+        taken: rows of other components.
+    """
+
+    def __init__(
+        self,
+        sketch: Sketch,
+        rows: Rows,
+        chosen: Chosen,
+        affinity: Float[np.ndarray, " rows"],
+        taken: Bool[np.ndarray, " rows"],
+    ):
+        self.sketch, self.rows, self.chosen, self.affinity, self.taken = sketch, rows, chosen, affinity, taken
+        self.most = max(_FEWEST, len(rows) // _SHARE)
+        self.likely = sketch.likely
+        self.known: tuple[int, Float[np.ndarray, " rows"]] | None = None
+        """A pick whose cosines have been read."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets all picks."""
+        self.highest = np.full(len(self.rows), np.inf, np.float32)
+        """At least the smallest cosine of each row with the picks."""
+        self.picked = torch.empty(16, self.rows.dim)
+        """Unit rows of the picks, and room for more."""
+        self.count = 0
+
+    def catch_up(self) -> None:
+        """Takes picks into account that were chosen since."""
+        for row in self.chosen.picks[self.count :]:
+            near, margin = self.sketch.about(row)
+            np.minimum(self.highest, near + margin, out=self.highest)
+            self.highest[row] = -np.inf  # never again
+            if self.count == len(self.picked):
+                self.picked = torch.cat([self.picked, torch.empty_like(self.picked)])
+            self.picked[self.count] = self.rows.unit([row])[0]
+            self.count += 1
+            self.near, self.margin = near, margin
+
+    def learn(self, cosines: Float[np.ndarray, " rows"]) -> None:
+        """Takes cosines with a pick, or the smallest with several, as a reading of the pool gave them."""
+        np.minimum(self.highest, cosines + np.float32(ROUNDING), out=self.highest)
+
+    def know(self, row: int, cosines: Float[np.ndarray, " rows"]) -> None:
+        """Takes the cosines of the last pick, which then need no bounds."""
+        self.known = row, cosines.copy()
+        self.learn(cosines)
+
+    def knows(self, row: int) -> bool:
+        return self.known is not None and self.known[0] == row
+
+    def next(self, listed: Sequence[int] | None = None) -> Ahead | None:
+        """The next pick, certain or predicted; None where it is certain that no row meets the constraints.
+
+        Args:
+            listed: neighbours of the last pick by another index, most similar first; None: the exact ones.
+
+        Raises:
+            Undecided: the pool has to be read.
+        """
+        self.catch_up()
+        self.left = self.most
+        here = self.chosen.picks[-1]
+        if self.known is not None and self.knows(here):
+            self.near, self.margin = self.known[1], np.full(len(self.rows), ROUNDING, np.float32)
+        barred = self.taken | (self.highest < -ROUNDING)
+        if listed is not None:
+            found = self._first_listed([row for row in listed[: self.chosen.options.neighbours] if not barred[row]])
+            if found is not None:
+                return found
+        else:
+            bounds = np.where(barred, -np.inf, self.near + self.margin)
+            guesses = bounds - np.float32(1 - self.likely) * self.margin
+            found = self._best(bounds, guesses, self._cosines, self.rows.exact([here])[0], "neighbour")
+            if found is None or self._is_listed(found, here):
+                return found  # where no row at all meets the constraints a fallback would not either
+        bounds = np.where(barred, -np.inf, self.affinity + np.float32(ROUNDING))
+        found = self._best(bounds, bounds.copy(), self.affinity.__getitem__, self.chosen.direction, "fallback")
+        if found is not None and found.settled is not None:
+            raise Undecided
+        return found
+
+    def _best(
+        self,
+        bounds: Float[np.ndarray, " rows"],
+        guesses: Float[np.ndarray, " rows"],
+        values_of: Callable[[np.ndarray], Float[np.ndarray, " some"]],
+        towards: Float[Tensor, " dim"],
+        via: Literal["neighbour", "fallback"],
+    ) -> Ahead | None:
+        """The allowed row of the largest value, ties by lower place.
+
+        Args:
+            bounds: at least the values, −inf where a row is barred. Changed.
+            guesses: likely at least the values, −inf where a row is barred. Changed.
+            values_of: values of some rows within rounding: their cosines with `towards`.
+        """
+        contest = _Contest(self, towards)
+        width = _FIRST
+        while True:
+            found = contest.winner()
+            if found is None:
+                chunk = _highest(guesses, width)
+                if not len(chunk):
+                    return None
+            else:
+                least = contest.values[found] - 4 * ROUNDING
+                chunk = np.flatnonzero(guesses >= least)
+                if not len(chunk):  # likely the one: is it for certain?
+                    chunk = np.flatnonzero(bounds >= least)
+                    if not len(chunk):
+                        return contest.ahead(found, via)
+                    if len(chunk) > self.left:
+                        return replace(contest.ahead(found, via), settled=bounds == -np.inf)
+            self.left -= len(chunk)
+            if self.left < 0:
+                raise Undecided
+            bounds[chunk] = guesses[chunk] = -np.inf
+            contest.enter(chunk, values_of(chunk))
+            width *= 4
+
+    def _first_listed(self, rows: list[int]) -> Ahead | None:
+        """The first allowed one of these neighbours."""
+        for start in range(0, len(rows), _TESTED_AT_ONCE):
+            part = np.asarray(rows[start : start + _TESTED_AT_ONCE])
+            possible, clear, similarity, smallest = self.test(part)
+            for place, row in enumerate(part.tolist()):
+                if clear[place] or (possible[place] and bool(self.chosen.allowed([row])[0])):
+                    return Ahead(row, "neighbour", float(similarity[place]), float(smallest[place]))
+        return None
+
+    def _is_listed(self, found: Ahead, here: int) -> bool:
+        """Whether a row is among the first K neighbours of `here`; likely so, for a prediction."""
+        most = self.chosen.options.neighbours
+        if most >= len(self.rows) - 1:
+            return True
+        value = np.float32(found.similarity)
+        share = np.float32(1.0 if found.settled is None else self.likely)
+        possibly = self.near + share * self.margin >= value - np.float32(2 * ROUNDING)
+        possibly[here] = False
+        if np.count_nonzero(possibly) <= most:
+            return True
+        surely = self.near - self.margin > value + np.float32(2 * ROUNDING)
+        surely[here] = False
+        if found.settled is None and np.count_nonzero(surely) >= most:
+            return False
+        raise Undecided
+
+    def _cosines(self, rows: np.ndarray) -> Float[np.ndarray, " some"]:
+        """With the last pick."""
+        last = self.picked[self.count - 1]
+        parts = [self.rows.unit(rows[at : at + _ROWS_AT_ONCE]) @ last for at in range(0, len(rows), _ROWS_AT_ONCE)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+
+    def test(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Whether rows may meet the constraints, and do by more than rounding; cosines with the last pick; least."""
+        unit = self.rows.unit(rows)
+        cosines = unit @ self.picked[: self.count].T
+        smallest = cosines.amin(1)
+        new = self.chosen.consistencies(torch.from_numpy(self.affinity[rows]), unit.double() @ self.chosen.sum)
+        bound = self.chosen.bound
+        possible = (smallest >= -ROUNDING) & (new >= bound - 4 * ROUNDING)
+        clear = (smallest > ROUNDING) & (new > bound + 4 * ROUNDING)
+        return possible.numpy(), clear.numpy(), cosines[:, -1].numpy(), smallest.numpy()
+
+
+class _Contest:
+    """Rows whose values are known; they are tested against the constraints only as far as the largest asks for."""
+
+    def __init__(self, lookahead: Lookahead, towards: Float[Tensor, " dim"]):
+        self.lookahead, self.towards = lookahead, towards
+        self.waiting: np.ndarray = np.zeros(0, np.int64)
+        self.waiting_values: np.ndarray = np.zeros(0, np.float32)
+        self.clear: dict[int, bool] = {}
+        """Of the rows that may meet the constraints, whether they do by more than rounding."""
+        self.values: dict[int, float] = {}
+        self.details: dict[int, tuple[float, float]] = {}
+
+    def enter(self, rows: np.ndarray, values: np.ndarray) -> None:
+        rows, values = np.concatenate([self.waiting, rows]), np.concatenate([self.waiting_values, values])
+        order = np.argsort(-values, kind="stable")
+        self.waiting, self.waiting_values = rows[order], values[order]
+
+    def winner(self) -> int | None:
+        width = _TESTED_AT_ONCE
+        while len(self.waiting):
+            best = max((self.values[row] for row, clear in self.clear.items() if clear), default=-np.inf)
+            count = min(width, int(np.count_nonzero(self.waiting_values >= best - 4 * ROUNDING)))
+            if not count:
+                break
+            self._test(self.waiting[:count], self.waiting_values[:count])
+            self.waiting, self.waiting_values = self.waiting[count:], self.waiting_values[count:]
+            width = min(2 * width, _ROWS_AT_ONCE)
+        rows = sorted(self.clear)
+        if not rows:
+            return None
+        values = torch.tensor([self.values[row] for row in rows], dtype=torch.float64)
+        place = first_allowed(values, lambda places: self._exact([rows[one] for one in places]),
+                              lambda one: self.clear[rows[one]])  # fmt: skip
+        return None if place is None else rows[place]
+
+    def ahead(self, row: int, via: Literal["neighbour", "fallback"]) -> Ahead:
+        return Ahead(row, via, *self.details[row])
+
+    def _test(self, rows: np.ndarray, values: np.ndarray) -> None:
+        possible, clear, similarity, smallest = self.lookahead.test(rows)
+        for place in np.flatnonzero(possible):
+            row = int(rows[place])
+            self.clear[row], self.values[row] = bool(clear[place]), float(values[place])
+            self.details[row] = float(similarity[place]), float(smallest[place])
+
+    def _exact(self, rows: list[int]) -> Float[Tensor, " some"]:
+        chosen = self.lookahead.chosen
+        values = chosen.rows.exact(rows) @ self.towards
+        values[~chosen.allowed(rows)] = -torch.inf
+        return values
+
+
+def _highest(values: Float[np.ndarray, " rows"], count: int) -> np.ndarray:
+    """Places of the `count` largest values above −inf, in no order."""
+    if count < len(values):
+        found = np.argpartition(values, len(values) - count)[len(values) - count :]
+    else:
+        found = np.arange(len(values))
+    return found[values[found] > -np.inf]

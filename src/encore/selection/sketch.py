@@ -1,0 +1,93 @@
+"""A small picture of the pool that says between which bounds the cosine of any two rows lies.
+
+With an orthonormal basis B of a few directions, each unit row g is a = Bg inside them and a rest e outside. Then
+⟨g, h⟩ = ⟨a, b⟩ + ⟨e, f⟩, and the last term is at most ‖e‖‖f‖ (Cauchy and Schwarz). So bounds on the cosines of one row
+with all need N · k numbers in place of N · D. They are narrow where the rows lie near few directions, as gradients of
+one model often do, and say nothing where they do not: then no sketch is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from encore.selection.rows import ROUNDING, Rows
+
+FEWEST_ROWS = 2048
+"""Under which reading the pool costs less than a sketch of it."""
+SLACK = 1e-5
+"""More than float32 errs in the sum ⟨a, b⟩: each entry is within `ROUNDING` / 10, of 128 at most."""
+_SAMPLE = 384
+_HELD_OUT = 96
+_MOST_DIRECTIONS = 128
+_GAIN = 0.01
+"""Share of a row's square that more directions must hold to be worth their place."""
+_DEVIATIONS = 5
+"""How many standard deviations of ⟨e, f⟩ a prediction allows for."""
+_MOST_OUTSIDE = 0.7
+"""Share of a row's square outside of the basis over which bounds would decide nothing."""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Coordinates of every unit row in a few directions, and the length of the rest, rounded up."""
+
+    inside: Float[np.ndarray, "directions rows"]
+    outside: Float[np.ndarray, " rows"]
+    likely: float
+    """Share of the bound on ⟨e, f⟩ that it will hardly ever exceed: where the rest is noise, far below 1."""
+
+    def about(self, row: int) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+        """Cosines of `row` with all, and by how much they may be off."""
+        return self.inside[:, row] @ self.inside, self.outside * self.outside[row] + np.float32(SLACK)
+
+
+def make_sketch(
+    rows: Rows, directions: Float[Tensor, "queries dim"], seed: int = 0
+) -> tuple[Sketch | None, Float[Tensor, "queries rows"] | None]:
+    """A sketch of the rows and, from the same reading, the cosines of `directions` with them; or neither.
+
+    The basis comes from a random sample of the rows, and its size from other rows of the sample.
+    """
+    if len(rows) < FEWEST_ROWS:
+        return None, None
+    sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[: min(_SAMPLE, len(rows) // 2)])
+    found = _basis(rows.exact(sample.tolist()).float().numpy(), np.random.default_rng(seed))
+    if found is None:
+        return None, None
+    basis, likely = found
+    cosines = rows.cosines(torch.cat([directions.float(), torch.from_numpy(basis)]))
+    return sketched(cosines[len(directions) :], likely), cosines[: len(directions)]
+
+
+def sketched(inside: Float[Tensor, "directions rows"], likely: float) -> Sketch:
+    """The sketch whose coordinates, cosines with orthonormal directions, are known."""
+    coordinates = np.ascontiguousarray(inside.cpu().numpy())
+    left = 1 - np.einsum("kn,kn->n", coordinates, coordinates) + np.float32(SLACK)
+    return Sketch(coordinates, np.sqrt(np.maximum(left, np.float32(ROUNDING))), likely)
+
+
+def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator) -> tuple[np.ndarray, float] | None:
+    """The leading directions of most of the sample, as many as hold what can be held of the others, in float32; and
+    how large products of what is left usually are."""
+    order = random.permutation(len(sample))
+    held = min(_HELD_OUT, len(sample) // 4)
+    seen, unseen = sample[order[held:]], sample[order[:held]]
+    values, vectors = np.linalg.eigh(seen @ seen.T)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    count = min(_MOST_DIRECTIONS, len(seen) // 2, int((values > 1e-4 * values[0]).sum()))
+    spanning = seen.T @ (vectors[:, :count] / np.sqrt(values[:count]))
+    outside = 1 - np.square(unseen @ spanning).sum(0).cumsum() / held
+    enough = int((outside > outside[-1] + _GAIN).sum()) + 1
+    if outside[enough - 1] > _MOST_OUTSIDE:
+        return None
+    basis, _ = np.linalg.qr(spanning[:, :enough].astype(np.float64))
+    rest = unseen - (unseen @ basis) @ basis.T
+    rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), ROUNDING)
+    products = (rest @ rest.T)[~np.eye(held, dtype=bool)]
+    likely = min(1.0, _DEVIATIONS * float(np.sqrt(np.square(products).mean())))
+    return np.ascontiguousarray(basis.T, dtype=np.float32), likely
