@@ -40,7 +40,16 @@ IMPORTS = {  # what a paper's stages import
         "encore.training.agents.training",
     ),
     "g2is": ("encore.models", "encore.gradients", "encore.training.supervised"),
-    "maestro": ("encore.models", "encore.rollout", "encore.training.supervised"),
+    "maestro": (
+        "encore.models",
+        "encore.rollout",
+        "encore.training.supervised",
+        "encore.training.conductor.training",
+        "encore.rewards.preference_training",
+        "encore.evaluation.chrf",
+        "encore.tracking.mlflow_sync",
+        "experiments.maestro.policies",
+    ),
 }
 LOOK_S = 0.05  # between looks at whether the stage that asked is still there
 

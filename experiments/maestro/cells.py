@@ -7,6 +7,7 @@ inputs is left as it is, so a stage that was cut goes on where it was.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import shutil
 import signal
@@ -33,10 +34,14 @@ def finished(run: Run) -> bool:
     return content["status"] == "finished" and content["inputs_hash"] == run.inputs_hash
 
 
-def run_all(work: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> None:
+def run_all(
+    work: Callable[[Job], Any], jobs: Sequence[Job], workers: int, imports: Sequence[str] | None = None
+) -> None:
     """Does `work` for every job, `workers` at a time; the first exception ends the others and is raised.
 
-    `work` is a function at the top of a module.
+    `work` is a function at the top of a module. With `imports`, workers are forks of this process, which imports these
+    modules first, so that no worker does; it must have computed nothing with torch until then, since torch's threads do
+    not come along, and be on a CPU. Without, each worker is a fresh process.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
@@ -44,7 +49,10 @@ def run_all(work: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> No
             work(job)
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started now
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    for name in imports or ():
+        importlib.import_module(name)
+    context = get_context("spawn" if imports is None else "fork")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         futures = [pool.submit(work, job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -64,7 +72,9 @@ def keep_only(folder: Path, names: Sequence[str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """On Linux, in a child: SIGTERM if the parent is killed, so that no cell goes on unseen."""
+    """On Linux, in a child: SIGTERM if the parent is killed, so that no cell goes on unseen. A fork has the stage's way
+    to end on a signal, which a pool would take for the end of a cell."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     import torch

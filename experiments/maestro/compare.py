@@ -16,6 +16,7 @@ from encore.report.comparison import Meta
 from encore.report.reported import ReportedNumbers, load
 from encore.statistics import success_interval
 from encore.tracking import provenance
+from experiments import warm
 from experiments.maestro import gains, plots, tables
 from experiments.maestro.collect import Collected, collect
 from experiments.maestro.settings import RUNS, group, settings
@@ -197,4 +198,5 @@ def _mean(row: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.compare")
     main()

@@ -9,6 +9,7 @@ from encore.benchmarks import load, write_items
 from encore.benchmarks.items import SPLITS
 from encore.data import ngram_overlap
 from encore.evaluation.metrics import NAMES, checkable
+from experiments import warm
 from experiments.maestro.settings import RUNS, settings
 from experiments.options import arguments
 
@@ -49,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.data")
     main()

@@ -12,6 +12,7 @@ from encore.errors import UserError
 from encore.evaluation.chrf import chrf
 from encore.evaluation.metrics import answer_of, score
 from encore.policy import PolicySettings
+from experiments import warm
 from experiments.maestro import cells
 from experiments.maestro.arms import Arm, arm
 from experiments.maestro.settings import RUNS, AnswerSettings, cell, group, settings
@@ -153,8 +154,11 @@ def main() -> None:
     wanted = jobs(parsed)
     if not parsed.method:
         cells.keep_only(RUNS / "evaluate" / parsed.benchmark, [cell("evaluate", *job).name for job in wanted])
-    cells.run_all(evaluate_cell, wanted, settings().workers)
+    device = configuration.read(["policy"])["policy"]["device"]
+    imports = warm.IMPORTS["maestro"] if device == "cpu" else None
+    cells.run_all(evaluate_cell, wanted, settings().workers, imports=imports)
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.evaluate")
     main()

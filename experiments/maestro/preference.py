@@ -10,6 +10,7 @@ import dataclasses
 from encore import configuration, tracking
 from encore.benchmarks import read_items
 from encore.policy import PolicySettings
+from experiments import warm
 from experiments.maestro.settings import RUNS, settings
 from experiments.options import arguments
 
@@ -68,4 +69,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.preference")
     main()

@@ -13,6 +13,7 @@ from encore import configuration, tracking
 from encore.benchmarks import read_items
 from encore.errors import UserError
 from encore.policy import PolicySettings
+from experiments import warm
 from experiments.maestro.settings import RUNS, settings
 from experiments.options import arguments
 
@@ -67,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.start")
     main()

@@ -17,6 +17,7 @@ from encore.errors import UserError
 from encore.policy import PolicySettings
 from encore.training import SFTSettings
 from encore.training.conductor import MultiRewardSettings
+from experiments import warm
 from experiments.maestro import cells
 from experiments.maestro.arms import Arm, arm
 from experiments.maestro.settings import RUNS, cell, group, section, settings
@@ -74,7 +75,9 @@ def resolved(params: dict[str, Any], benchmark: str, one: Arm) -> dict[str, Any]
         }
         if "preference" in names:
             own = (RUNS / "preference" / benchmark / "model").as_posix()
-            chosen["rewards"]["preference"]["model"] = maestro["preference"]["source"] or own
+            model = maestro["preference"]["source"] or own
+            like_the_policy = {name: params["policy"][name] for name in ("device", "dtype")}
+            chosen["rewards"]["preference"] = {**like_the_policy, **chosen["rewards"]["preference"], "model": model}
         if "llm_judge" in names:
             judge = {"url": maestro["judge_url"], "model": maestro["judge_model"]}
             chosen["rewards"]["llm_judge"]["judge"] = {**chosen["rewards"]["llm_judge"].get("judge", {}), **judge}
@@ -231,8 +234,10 @@ def main() -> None:
     if not parsed.method:
         names = [cell("train", *job).name for job in wanted]
         cells.keep_only(RUNS / "train" / parsed.benchmark, names)
-    cells.run_all(train_cell, wanted, settings().workers)
+    device = configuration.read(["policy"])["policy"]["device"]
+    cells.run_all(train_cell, wanted, settings().workers, imports=warm.IMPORTS["maestro"] if device == "cpu" else None)
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.maestro.train")
     main()
