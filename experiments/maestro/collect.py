@@ -14,6 +14,7 @@ import yaml
 
 from encore.benchmarks.published import BENCHMARKS
 from encore.errors import UserError
+from experiments.maestro import judging
 from experiments.maestro.arms import Arm
 from experiments.maestro.settings import RUNS, MaestroSettings, cell
 
@@ -28,6 +29,8 @@ class Result:
 
     Attributes:
         scores: [seeds, items], in [0, 1]; None with a reason in `skipped` for an arm that was not run.
+        by_rule: the same by the rule that stands in for a judge; equal to `scores` where no judge was asked.
+        undecided: share of items on which the judge's votes gave no majority, by seed; empty without a judge.
         response_tokens, format_share: means over items, by seed.
         training_s: seconds of training by seed, the phases of `phases` summed; 0 for an arm that trains nothing.
         weights: histories of the rewards' mean weights by seed: (rewards, [steps, K]); empty for supervised arms.
@@ -37,6 +40,8 @@ class Result:
     arm: Arm
     seeds: list[int] = field(default_factory=list)
     scores: np.ndarray | None = None
+    by_rule: np.ndarray | None = None
+    undecided: list[float] = field(default_factory=list)
     response_tokens: list[float] = field(default_factory=list)
     format_share: list[float] = field(default_factory=list)
     training_s: list[float] = field(default_factory=list)
@@ -72,7 +77,11 @@ class Collected:
         return f"{STAND_INS[benchmark]} (stand-in)"
 
     def metric(self, benchmark: str) -> str:
-        return str(self.about[benchmark]["metric_name"])
+        """What a benchmark's scores are: the judge's name, or the rule's, called a substitute."""
+        about = self.about[benchmark]
+        if self.maestro.judged:
+            return judging.name(self.maestro, about["metric"])
+        return f"{about['metric_name']} (substitute)"
 
     def ran(self, benchmark: str, method: str) -> Result | None:
         """The result of an arm that was run, else None."""
@@ -94,7 +103,7 @@ def collect(maestro: MaestroSettings) -> Collected:
                 results[benchmark, one.name] = Result(benchmark, one, skipped=reason)
                 continue
             seeds = [seed for arm, seed in maestro.cells() if arm.name == one.name]
-            found, answered = _result(benchmark, one, seeds)
+            found, answered = _result(benchmark, one, seeds, maestro.judged)
             if items is not None and answered != items:
                 raise UserError(
                     f"{benchmark}: arm {one.name} answered other items than the arms before: run `dvc repro`"
@@ -103,9 +112,10 @@ def collect(maestro: MaestroSettings) -> Collected:
     return Collected(maestro, results, about, preference)
 
 
-def _result(benchmark: str, one: Arm, seeds: list[int]) -> tuple[Result, list[str]]:
+def _result(benchmark: str, one: Arm, seeds: list[int], judged: bool) -> tuple[Result, list[str]]:
     """The arm's result and the ids of the items, which must be the same under every seed."""
-    scores, lengths, formatted, training, weights = [], [], [], [], []
+    scores, by_rule, lengths, formatted, training, weights = [], [], [], [], [], []
+    undecided: list[float] = []
     ids: list[str] | None = None
     phases: dict[str, float] = defaultdict(float)
     costs: dict[str, float | None] = dict.fromkeys(COUNTERS, 0.0)
@@ -116,7 +126,12 @@ def _result(benchmark: str, one: Arm, seeds: list[int]) -> tuple[Result, list[st
         if ids is not None and answered != ids:
             raise UserError(f"{benchmark} {one.name}: seed {seed} answered other items than the seeds before")
         ids = answered
-        scores.append([row["score"] for row in rows])
+        by_rule.append([row["score"] for row in rows])
+        if judged:
+            table = judging.folder(benchmark, one.name, seed) / "tables" / "verdicts.jsonl"
+            verdicts = {row["id"]: row for row in map(json.loads, _read(table).splitlines())}
+            scores.append([verdicts[row["id"]]["score"] for row in rows])
+            undecided.append(float(np.mean([verdicts[row["id"]]["outcome"] == "undecided" for row in rows])))
         lengths.append(float(np.mean([row["tokens"] for row in rows])))
         formatted.append(float(np.mean([row["formatted"] for row in rows])))
         trained = cell("train", benchmark, one.name, seed)
@@ -136,7 +151,9 @@ def _result(benchmark: str, one: Arm, seeds: list[int]) -> tuple[Result, list[st
         benchmark,
         one,
         seeds,
-        np.asarray(scores, dtype=float),
+        np.asarray(scores or by_rule, dtype=float),
+        np.asarray(by_rule, dtype=float),
+        undecided,
         lengths,
         formatted,
         training,

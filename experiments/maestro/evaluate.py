@@ -1,4 +1,7 @@
-"""Stage maestro.evaluate: every trained cell answers the test, every answer kept with its score."""
+"""Stage maestro.evaluate: every trained cell answers the test, every answer kept with its score by a rule.
+
+With `maestro.judge_url` a judge then says what it thinks of every answer; see `experiments.maestro.judging`.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ PARAMS = [
     "maestro.seeds",
     "maestro.workers",
     "maestro.judge_url",
+    "maestro.judge_model",
+    "maestro.judging",
     "maestro.static",
     "maestro.answers",
 ]
@@ -151,12 +156,18 @@ def answered(
 @tracking.stage_main
 def main() -> None:
     parsed = options(__doc__)
-    wanted = jobs(parsed)
+    wanted, maestro = jobs(parsed), settings()
     if not parsed.method:
-        cells.keep_only(RUNS / "evaluate" / parsed.benchmark, [cell("evaluate", *job).name for job in wanted])
+        names = [cell("evaluate", *job).name for job in wanted]
+        cells.keep_only(RUNS / "evaluate" / parsed.benchmark, [*names, *(["judged"] if maestro.judged else [])])
+        cells.keep_only(RUNS / "evaluate" / parsed.benchmark / "judged", names)
     device = configuration.read(["policy"])["policy"]["device"]
     imports = warm.IMPORTS["maestro"] if device == "cpu" else None
-    cells.run_all(evaluate_cell, wanted, settings().workers, imports=imports)
+    cells.run_all(evaluate_cell, wanted, maestro.workers, imports=imports)
+    if maestro.judged:
+        from experiments.maestro.judging import judge_all
+
+        judge_all(wanted, maestro)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from encore import configuration
 from encore.benchmarks import BenchmarkSettings
 from encore.errors import UserError
+from encore.evaluation.judge_settings import JudgeSettings
 from encore.scalarization.settings import ConductorSettings
 from encore.training import SFTSettings
 from encore.training.conductor import MultiRewardSettings
@@ -69,15 +70,39 @@ class AnswerSettings:
 
 
 @dataclass(frozen=True)
+class JudgingSettings:
+    """How the judge of `maestro.judge_url` is asked about the answers to the test.
+
+    Attributes:
+        against: kind (is it correct, where rows have one right answer; is it preferred to the reference, for free
+            texts); or, for all benchmarks: correctness, reference, base (is it preferred to the base's answer).
+        swap: how places are swapped in comparisons; see `encore.evaluation.judge`.
+        options: of `encore.evaluation.judge_settings.JudgeSettings`, beside url and model.
+    """
+
+    against: Literal["kind", "correctness", "reference", "base"] = "kind"
+    swap: Literal["alternate", "both", "none"] = "alternate"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self, maestro: MaestroSettings) -> JudgeSettings:
+        """Whom to ask. Raises UserError for an option that there is not."""
+        own = {**self.options, "url": maestro.judge_url or "", "model": maestro.judge_model or ""}
+        return configuration.build(JudgeSettings, own, "maestro.judging.options")
+
+
+@dataclass(frozen=True)
 class MaestroSettings:
     """What is compared.
 
-    `workers` cells (arm and seed) of a benchmark are trained at a time, each in a process of one thread; 1: one after
-    the other, with all threads. `by_benchmark` holds what differs for single benchmarks, in sections `rl` and
-    `conductor`. `static` holds points of a grid of weights.
+    `methods` are arms of `experiments.maestro.arms`; a profile takes them from `method_sets`, by `full`. `workers`
+    cells (arm and seed) of a benchmark are trained at a time, each in a process of one thread; 1: one after the other,
+    with all threads. `by_benchmark` holds what differs for single benchmarks, in sections `rl` and `conductor`.
+    `static` holds points of a grid of weights.
     """
 
     benchmarks: BenchmarkSettings = field(default_factory=BenchmarkSettings)
+    full: bool = False
+    method_sets: dict[str, list[str]] = field(default_factory=dict)
     methods: list[str] = field(default_factory=lambda: ["base", "sft", "nover", "em", "equal", "random", "ours"])
     seeds: list[int] = field(default_factory=lambda: [0, 1])
     workers: int = 1
@@ -87,6 +112,7 @@ class MaestroSettings:
     rewards: RewardSettings = field(default_factory=RewardSettings)
     judge_url: str | None = None
     judge_model: str | None = None
+    judging: JudgingSettings = field(default_factory=JudgingSettings)
     rl: MultiRewardSettings = field(default_factory=MultiRewardSettings)
     conductor: ConductorSettings = field(default_factory=ConductorSettings)
     by_benchmark: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -96,6 +122,12 @@ class MaestroSettings:
     def __post_init__(self) -> None:
         for method in self.methods:
             arm(method, self.static)
+        missing = [method for method in self.method_sets.get("full_True", []) if method not in self.methods]
+        if self.full and missing:
+            raise UserError(
+                f"maestro.full is true, and maestro.methods lacks {', '.join(missing[:3])}: compose both with `encore "
+                "profile use PROFILE maestro.full=true`, or set maestro.full: false"
+            )
         if len(set(self.methods)) != len(self.methods):
             raise UserError("maestro.methods names an arm twice: name each once")
         for seed in self.seeds:
@@ -106,6 +138,20 @@ class MaestroSettings:
             for section in sections:
                 if section not in ("rl", "conductor"):
                     raise UserError(f"maestro.by_benchmark.{benchmark}.{section} is no section: choose rl or conductor")
+        if "ours_joint" in self.methods and self.rl.loss_normalization == "response":
+            raise UserError(
+                "maestro.methods has ours_joint, whose Conductor has no gradient under maestro.rl.loss_normalization "
+                "response (a group's advantages sum to 0): set it to token, or leave the arm out"
+            )
+        if bool(self.judge_url) != bool(self.judge_model):
+            raise UserError("maestro.judge_url and maestro.judge_model go together: set both, or neither")
+        if self.judged:
+            self.judging.settings(self)
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge is asked about the answers to the test; else rules check them."""
+        return bool(self.judge_url and self.judge_model)
 
     def arms(self) -> list[Arm]:
         """The arms in the order of `methods`."""
@@ -113,7 +159,7 @@ class MaestroSettings:
 
     def skip(self, one: Arm) -> str | None:
         """Why an arm cannot run here; None if it can."""
-        if one.name == "llm_judge" and not (self.judge_url and self.judge_model):
+        if one.name == "llm_judge" and not self.judged:
             return "it needs the endpoint of a judge: set maestro.judge_url and maestro.judge_model"
         return None
 

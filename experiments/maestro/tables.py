@@ -27,6 +27,10 @@ SUBSTITUTE = (
     "95 % interval over items. Paper: percentage preferred by a judge. They are not the same quantity, and nothing is "
     "subtracted."
 )
+JUDGED = (
+    "Here: what a judge said of each answer, named in each heading, mean over seeds with its 95 % interval over items; "
+    "votes without a majority count as no. Paper: percentage preferred by its judge, whose prompts are not known."
+)
 WITHOUT = "equal"  # the same five rewards, no Conductor: what Table 2 compares with
 
 
@@ -56,7 +60,7 @@ def results(found: Collected, numbers: ReportedNumbers, backbone: str | None) ->
         items = next(
             (len(r.per_item) for (b, _), r in found.results.items() if b == benchmark and r.scores is not None), 0
         )
-        groups.append(Group(f"{found.title(benchmark)} · {found.metric(benchmark)} (substitute), {items} items", rows))
+        groups.append(Group(f"{found.title(benchmark)} · {found.metric(benchmark)}, {items} items", rows))
     columns = [
         Column("Arm", numeric=False),
         Column("Reported, %"),
@@ -65,7 +69,14 @@ def results(found: Collected, numbers: ReportedNumbers, backbone: str | None) ->
         Column("by seed"),
     ]
     notes = [f"Reported {write.DASH}: the paper has no number of this arm on this benchmark."]
-    return Table("results", "Tables 1 and 3 to 6: every arm", columns, groups, lead=SUBSTITUTE, notes=notes)
+    return Table(
+        "results",
+        "Tables 1 and 3 to 6: every arm",
+        columns,
+        groups,
+        lead=JUDGED if found.maestro.judged else SUBSTITUTE,
+        notes=notes,
+    )
 
 
 def macros(found: Collected, numbers: ReportedNumbers, backbone: str) -> tuple[Table, list[Macro], dict[str, Gain]]:

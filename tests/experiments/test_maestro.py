@@ -170,6 +170,10 @@ def test_every_profile_s_arms_can_be_made(profile, tmp_path, monkeypatch):
         ({"benchmarks": {"names": ["tombench"]}}, "not to be had from source procedural"),
         ({"preference": {"pairs": 5, "held_out": 5}}, "maestro.preference.held_out is 5 of 5 pairs"),
         ({"rl": {"group_size": 1}}, "needs at least 2 responses"),
+        ({"methods": ["ours_joint"], "rl": {"loss_normalization": "response"}}, "has no gradient under"),
+        ({"full": True, "method_sets": {"full_True": ["ours_raw"]}}, "maestro.methods lacks ours_raw"),
+        ({"judge_url": "http://localhost"}, "maestro.judge_url and maestro.judge_model go together"),
+        ({"judge_url": "u", "judge_model": "m", "judging": {"options": {"votes": 2}}}, "odd number of votes"),
     ],
 )
 def test_bad_settings_are_one_line(values, message):
@@ -186,6 +190,10 @@ def test_a_cell_s_hash_holds_the_code_that_dvc_watches(stage):
         "deps"
     ]
     in_parameters = {"experiments/maestro/arms.py", "experiments/maestro/cells.py", "base/tiny"}
+    if stage == "evaluate":  # verdicts are runs of their own: another prompt of the judge makes no new answers
+        from experiments.maestro.judging import CODE
+
+        in_parameters |= {path.as_posix() for path in CODE}
     watched = {path for path in deps if not path.startswith("runs/")} - in_parameters
     assert {path.as_posix() for path in module.CODE} == watched
 

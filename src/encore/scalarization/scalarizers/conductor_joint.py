@@ -3,8 +3,8 @@
 R = w(h) . r with w(h) = pi(. | h) differentiable, and one optimizer for both. What this can learn is little, and it is
 worth knowing why: with one update for each set of rollouts the policy's ratio is 1, so the loss depends on the weights
 only through the sum over responses of (length x advantage), and the advantages of a group sum to 0. With a mean over
-each response first (`loss_normalization: response`) the gradient is 0; with a mean over tokens it favours the rewards
-that run high on long responses.
+each response first (`loss_normalization: response`) the gradient is 0, and a training refuses the two together; with a
+mean over tokens it favours the rewards that run high on long responses.
 """
 
 from __future__ import annotations

@@ -89,6 +89,11 @@ class MultiRewardTrainer(GRPOTrainer):
         self.scalarizer = scalarizer
         hidden_size = model.config.get_text_config().hidden_size
         scalarizer.start(Context(self.rewards.names, hidden_size, seed, parameters, model.device))
+        if scalarizer.trained_with_policy() and settings.loss_normalization == "response":
+            raise UserError(
+                f"scalarizer {scalarizer.name} learns from the policy's loss, which has no gradient in it under "
+                "rl.loss_normalization response (a group's advantages sum to 0): set it to token"
+            )
         self.history = WeightHistory(self.rewards.names)
         self.reference = (
             Reference(model, settings.reference_every, settings.reference_share, settings.temperature)
