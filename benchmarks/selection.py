@@ -41,10 +41,18 @@ TARGETS, TOPICS, NOISE = 256, 40, 0.5
 NEIGHBOURS = 1000
 _BLOCK = 2048
 
-KINDS = {"unrelated": (0.0, 0.0), "conflicting": (0.0, 1.0), "mixed": (0.8, 1.0), "coherent": (2.0, 1.0)}
-"""Weights, beside noise, of the direction that all rows share and of their topics.
+KINDS = {
+    "unrelated": (0.0, 0.0, TOPICS, 0.0),
+    "conflicting": (0.0, 1.0, TOPICS, 0.0),
+    "mixed": (0.8, 1.0, TOPICS, 0.0),
+    "coherent": (2.0, 1.0, TOPICS, 0.0),
+    "spectrum": (0.8, 1.0, 1024, -0.5),
+}
+"""Weights, beside noise, of the direction that all rows share and of their topics; how many topics; and the power by
+which the topics' sizes fall.
 
 Of the pairs of "unrelated" and "conflicting" rows half conflict, in all dimensions or in as many as there are topics.
+"spectrum" has no few directions that all rows lie near: the case that a sketch of the pool is worst for.
 """
 
 
@@ -53,23 +61,25 @@ class Rows:
 
     def __init__(self, kind: str, dim: int, seed: int = 0):
         self.random = np.random.default_rng(seed)
-        shared, self.topical = KINDS[kind]
+        shared, topical, topics, power = KINDS[kind]
         self.shared = shared * self._unit(1, dim)
-        self.topics = self._unit(TOPICS, dim)
+        self.topics = self._unit(topics, dim)
+        sizes = np.arange(1, topics + 1, dtype=np.float32) ** power
+        self.scales = topical * sizes / np.linalg.norm(sizes)
 
     def _unit(self, count: int, dim: int) -> np.ndarray:
         return peers.unit(self.random.standard_normal((count, dim), np.float32))
 
     def pool(self, count: int) -> np.ndarray:
         lengths = self.random.gamma(4.0, size=(count, 1)).astype(np.float32)
-        return lengths * (self.shared + self._mixtures(count, np.full(TOPICS, self.topical * TOPICS**-0.5, np.float32)))
+        return lengths * (self.shared + self._mixtures(count, self.scales))
 
     def targets(self) -> np.ndarray:
         """They spread along some topics more than along others."""
-        return self.shared + self._mixtures(TARGETS, np.arange(1, TOPICS + 1, dtype=np.float32) ** -0.5)
+        return self.shared + self._mixtures(TARGETS, np.arange(1, len(self.topics) + 1, dtype=np.float32) ** -0.5)
 
     def _mixtures(self, count: int, scales: np.ndarray) -> np.ndarray:
-        loads = self.random.standard_normal((count, TOPICS), np.float32) * scales
+        loads = self.random.standard_normal((count, len(self.topics)), np.float32) * scales
         noise = self.random.standard_normal((count, self.topics.shape[1]), np.float32)
         return loads @ self.topics + NOISE * self.topics.shape[1] ** -0.5 * noise
 
@@ -99,12 +109,16 @@ def measure_walk(kind: str, rows: int, dim: int, fraction: float, repeats: int) 
         seconds, found = timed(ours)
         times.append(seconds)
     ours_s = statistics.median(times)
+    core = core_knowledge(whole(targets, "target"))
+    detail = walk(UnitRows(pool), core, count)
+    plain_s, plain = timed(lambda: walk(UnitRows(pool), core, count, sketch=False))
     same = next((place for place, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(wanted))
     return {
         "kind": kind, "rows": rows, "dim": dim, "budget": count, "chosen": len(wanted),
         "identical": found == wanted, "same_until": same, "components": len(components), "looked_at": counts.looked,
         "conflicts": counts.conflicts, "fallbacks": counts.via.count("fallback"),
-        "ours_s": ours_s, "ours_spread_s": [min(times), max(times)],
+        "ours_s": ours_s, "ours_spread_s": [min(times), max(times)], "readings": detail.readings,
+        "without_sketch_s": plain_s, "without_sketch_readings": plain.readings,
         "peer_prepare_s": prepare_s, "peer_graph_s": graph_s, "peer_walk_s": walk_s,
         "ratio_with_graph": (prepare_s + graph_s + walk_s) / ours_s,
         "ratio_graph_given": (prepare_s + walk_s) / ours_s,
@@ -186,18 +200,31 @@ def measure_less(folder: Path, rows: int, dim: int, repeats: int) -> dict[str, A
 
 
 def measure_large(folder: Path, rows: int, dim: int, fraction: float, device: str | None) -> dict[str, Any]:
-    """Once, by the wall; memory beside the mapped store, which the system may drop, and with it."""
-    making_s, store = timed(lambda: make_store(folder, "mixed", rows, dim), time.perf_counter)
+    """Once, by the wall and in processor time; memory beside the mapped store, which the system may drop, and with
+    it."""
+    (making_s, _), store = timed_twice(lambda: make_store(folder, "mixed", rows, dim))
     targets = torch.from_numpy(Rows("mixed", dim).targets())
-    less_s, _ = timed(lambda: less_scores(store, targets, device=device), time.perf_counter)
+    core = core_knowledge(whole(targets, "target"))
+    less_s, _ = timed_twice(lambda: less_scores(store, targets, device=device))
     before = resident()
-    walk_s, found = timed(lambda: gradient_walk(store, targets, fraction, device=device), time.perf_counter)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    return {
+    walk_s, found = timed_twice(lambda: gradient_walk(store, targets, fraction, device=device))
+    peak, after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, resident()
+    found_first = {
         "rows": rows, "dim": dim, "device": device or "cpu", "threads": torch.get_num_threads(),
-        "budget": int(rows * fraction), "chosen": len(found), "making_s": making_s, "less_s": less_s,
-        "walk_s": walk_s, "peak_gib": peak, "anonymous_gib_before_and_after": [before, resident()],
+        "load": os.getloadavg(), "budget": int(rows * fraction), "chosen": len(found), "making_wall_s": making_s,
+        "less_wall_and_processor_s": less_s, "walk_wall_and_processor_s": walk_s,
+        "peak_gib": peak, "anonymous_gib_before_and_after": [before, after],
     }  # fmt: skip
+    show("large", found_first)
+    (_, again_s), detail = timed_twice(lambda: walk(UnitRows(store, device=device), core, int(rows * fraction)))
+    return {"same_again": detail.indices == found, "readings": detail.readings, "walk_alone_processor_s": again_s}
+
+
+def timed_twice(function: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
+    """Seconds by the wall and of the processor."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = function()
+    return (time.perf_counter() - wall, time.process_time() - processor), found
 
 
 def resident() -> float:
@@ -230,7 +257,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.store or Path(temporary)
         if options.large:
-            show("large", measure_large(
+            show("large, again", measure_large(
                 folder / "large", options.large_rows, options.large_dim, options.fraction, options.device,
             ))  # fmt: skip
             return
@@ -251,7 +278,7 @@ def show(part: str, found: dict[str, Any]) -> None:
             return float(f"{value:.4g}")
         if isinstance(value, dict):
             return {name: short(one) for name, one in value.items()}
-        return [short(one) for one in value] if isinstance(value, list) else value
+        return [short(one) for one in value] if isinstance(value, list | tuple) else value
 
     print(part, json.dumps(short(found)), flush=True)
 

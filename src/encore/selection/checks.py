@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -82,19 +83,20 @@ def check_rows(features: Features, what: str = "pool") -> None:
 
     Rows are first compared in a few of their numbers, and in all of them only where those are equal.
     """
-    groups: dict[bytes, list[int]] = {}
-    for place, row in enumerate(_first_numbers(features)):
-        groups.setdefault(row.tobytes(), []).append(place)
-    for places in groups.values():
-        if len(places) == 1:
-            continue
-        seen: dict[bytes, int] = {}
-        for place in places:
-            row = features[place]
-            content = (row if isinstance(row, np.ndarray) else torch.as_tensor(row).detach().cpu().numpy()).tobytes()
-            first = seen.setdefault(content, place)
-            if first != place:
-                raise UserError(f"{what} examples {first} and {place} have the same gradient: drop duplicates")
+    numbers = _first_numbers(features)
+    bits = numbers.view(np.dtype(f"u{numbers.itemsize}")).astype(np.uint64)
+    factors = np.random.default_rng(0).integers(0, 1 << 63, bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
+    sums = (bits * factors).sum(1)  # modulo 2⁶⁴: equal for rows that are equal so far, and else hardly ever
+    _, owner, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    for place in np.flatnonzero(counts[owner] > 1).tolist():
+        row = features[place]
+        content = row if isinstance(row, np.ndarray) else torch.as_tensor(row).detach().cpu().numpy()
+        first = seen.setdefault(hashlib.sha256(content.tobytes()).digest(), place)
+        if first != place:
+            raise UserError(f"{what} examples {first} and {place} have the same gradient: drop duplicates")
 
 
 def _first_numbers(features: Features) -> np.ndarray:

@@ -29,16 +29,22 @@ class Chosen:
 
     def restart(self, picks: Sequence[int]) -> None:
         self.picks = list(picks)
-        self.sum = self.rows.exact(self.picks).sum(0) if picks else torch.zeros(self.rows.dim, dtype=torch.float64)
+        self._become(self.rows.exact(self.picks).sum(0) if picks else torch.zeros(self.rows.dim, dtype=torch.float64))
 
     def add(self, row: int) -> None:
         self.picks.append(row)
-        self.sum = self.sum + self.rows.exact([row])[0]
+        self._become(self.sum + self.rows.exact([row])[0])
+
+    def _become(self, total: Float[Tensor, " dim"]) -> None:
+        self.sum = total
+        self.current = self.consistency(total)
+        """Consistency of the set."""
+        self.along, self.squared = float(total @ self.direction), float(total @ total)
 
     @property
     def bound(self) -> float:
         """Least consistency of the set with a row added (constraint 6)."""
-        return self.options.delta * self.consistency(self.sum)
+        return self.options.delta * self.current
 
     def consistency(self, total: Float[Tensor, " dim"]) -> float:
         """Of a set with this sum: its cosine with the component; absolute unless the options say signed."""
@@ -51,8 +57,8 @@ class Chosen:
 
         With g unit, ‖Σs + g‖² = ‖Σs‖² + 2 ⟨Σs, g⟩ + 1.
         """
-        along = affinity.double() + float(self.sum @ self.direction)
-        lengths = (2 * total.double() + (float(self.sum @ self.sum) + 1)).clamp_(min=0).sqrt_()
+        along = affinity.double() + self.along
+        lengths = (2 * total.double() + (self.squared + 1)).clamp_(min=0).sqrt_()
         found = torch.where(lengths > NOTHING, along / lengths, 0)
         return found.abs_() if self.options.consistency == "absolute" else found
 

@@ -316,7 +316,7 @@ class Lane:
         smallest_similarity: float | None = None,
     ) -> None:
         assert self.affinity is not None
-        old = None if via == "anchor" else self.chosen.consistency(self.chosen.sum)
+        old = None if via == "anchor" else self.chosen.current
         self.chosen.add(row)
         self.steps.append(
             Step(
@@ -329,7 +329,7 @@ class Lane:
                 similarity=similarity,
                 smallest_similarity=smallest_similarity,
                 old_consistency=old,
-                new_consistency=self.chosen.consistency(self.chosen.sum),
+                new_consistency=self.chosen.current,
                 affinity=float(self.affinity[row]),
             )
         )

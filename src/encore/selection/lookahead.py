@@ -132,7 +132,7 @@ class Lookahead:
         else:
             bounds = np.where(barred, -np.inf, self.near + self.margin)
             guesses = bounds - np.float32(1 - self.likely) * self.margin
-            found = self._best(bounds, guesses, self._cosines, self.rows.exact([here])[0], "neighbour")
+            found = self._best(bounds, guesses, self._cosines, None, "neighbour")
             if found is None or self._is_listed(found, here):
                 return found  # where no row at all meets the constraints a fallback would not either
         bounds = np.where(barred, -np.inf, self.affinity + np.float32(ROUNDING))
@@ -146,7 +146,7 @@ class Lookahead:
         bounds: Float[np.ndarray, " rows"],
         guesses: Float[np.ndarray, " rows"],
         values_of: Callable[[np.ndarray], Float[np.ndarray, " some"]],
-        towards: Float[Tensor, " dim"],
+        towards: Float[Tensor, " dim"] | None,
         via: Literal["neighbour", "fallback"],
     ) -> Ahead | None:
         """The allowed row of the largest value, ties by lower place.
@@ -155,6 +155,7 @@ class Lookahead:
             bounds: at least the values, −inf where a row is barred. Changed.
             guesses: likely at least the values, −inf where a row is barred. Changed.
             values_of: values of some rows within rounding: their cosines with `towards`.
+            towards: a direction; None: the last pick.
         """
         contest = _Contest(self, towards)
         width = _FIRST
@@ -177,7 +178,10 @@ class Lookahead:
             if self.left < 0:
                 raise Undecided
             bounds[chunk] = guesses[chunk] = -np.inf
-            contest.enter(chunk, values_of(chunk))
+            if towards is None and len(chunk) <= _TESTED_AT_ONCE:
+                contest.test(chunk, None)  # which finds the values too
+            else:
+                contest.enter(chunk, values_of(chunk))
             width *= 4
 
     def _first_listed(self, rows: list[int]) -> Ahead | None:
@@ -228,7 +232,7 @@ class Lookahead:
 class _Contest:
     """Rows whose values are known; they are tested against the constraints only as far as the largest asks for."""
 
-    def __init__(self, lookahead: Lookahead, towards: Float[Tensor, " dim"]):
+    def __init__(self, lookahead: Lookahead, towards: Float[Tensor, " dim"] | None):
         self.lookahead, self.towards = lookahead, towards
         self.waiting: np.ndarray = np.zeros(0, np.int64)
         self.waiting_values: np.ndarray = np.zeros(0, np.float32)
@@ -249,7 +253,7 @@ class _Contest:
             count = min(width, int(np.count_nonzero(self.waiting_values >= best - 4 * ROUNDING)))
             if not count:
                 break
-            self._test(self.waiting[:count], self.waiting_values[:count])
+            self.test(self.waiting[:count], self.waiting_values[:count])
             self.waiting, self.waiting_values = self.waiting[count:], self.waiting_values[count:]
             width = min(2 * width, _ROWS_AT_ONCE)
         rows = sorted(self.clear)
@@ -263,8 +267,10 @@ class _Contest:
     def ahead(self, row: int, via: Literal["neighbour", "fallback"]) -> Ahead:
         return Ahead(row, via, *self.details[row])
 
-    def _test(self, rows: np.ndarray, values: np.ndarray) -> None:
+    def test(self, rows: np.ndarray, values: Float[np.ndarray, " some"] | None) -> None:
+        """Keeps those of the rows that may meet the constraints; values: None for cosines with the last pick."""
         possible, clear, similarity, smallest = self.lookahead.test(rows)
+        values = similarity if values is None else values
         for place in np.flatnonzero(possible):
             row = int(rows[place])
             self.clear[row], self.values[row] = bool(clear[place]), float(values[place])
@@ -272,7 +278,8 @@ class _Contest:
 
     def _exact(self, rows: list[int]) -> Float[Tensor, " some"]:
         chosen = self.lookahead.chosen
-        values = chosen.rows.exact(rows) @ self.towards
+        towards = chosen.rows.exact(chosen.picks[-1:])[0] if self.towards is None else self.towards
+        values = chosen.rows.exact(rows) @ towards
         values[~chosen.allowed(rows)] = -torch.inf
         return values
 
