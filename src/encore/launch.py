@@ -72,6 +72,11 @@ def restart(module: str, settings: LaunchSettings, device: str) -> None:
             f"launch.processes is {settings.processes}, and this machine shows torch {torch.cuda.device_count()} GPUs: "
             "lower it, or set policy.device: cpu"
         )
+    if on_cpu and _shards(Path(settings.config)):
+        raise UserError(
+            f"launch.config is {settings.config}, and accelerate shards no weights on CPUs: choose "
+            "conf/accelerate/ddp.yaml"
+        )
     if on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     import logging
@@ -86,6 +91,13 @@ def restart(module: str, settings: LaunchSettings, device: str) -> None:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
         raise SystemExit(128 + int(error.sigval)) from error
+
+
+def _shards(config: Path) -> bool:
+    import yaml
+
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return isinstance(content, dict) and content.get("distributed_type") == "FSDP"
 
 
 def _reason(error: Any) -> str:

@@ -24,10 +24,18 @@ def is_first() -> bool:
     return processes() == 1 or os.environ["RANK"] == "0"
 
 
+def join() -> Any:
+    """accelerate's PartialState: this process has joined the others, and has its device."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 def wait() -> None:
     """Returns when every process has come here."""
     if processes() > 1:
-        _state().wait_for_everyone()
+        join().wait_for_everyone()
 
 
 def summed(counts: Mapping[str, float]) -> dict[str, float]:
@@ -36,7 +44,7 @@ def summed(counts: Mapping[str, float]) -> dict[str, float]:
         return dict(counts)
     import torch
 
-    state = _state()
+    state = join()
     total = torch.tensor([float(counts[name]) for name in sorted(counts)], dtype=torch.float64, device=state.device)
     torch.distributed.all_reduce(total)
     return dict(zip(sorted(counts), total.tolist(), strict=True))
@@ -46,19 +54,12 @@ def start(**what: Any) -> tracking.Run:
     """As `encore.tracking.start`; the first process's run is the run, the others' keeps nothing."""
     if processes() == 1:
         return tracking.start(**what)
-    _state()  # joins the others, and takes this process's device
+    join()
     made: Any = _FirstsRun if is_first() else _OthersRun
     names = ("out", "stage", "experiment", "group", "seed", "params", "inputs", "continues", "profile")
     defaults: dict[str, Any] = {"group": {}, "params": {}, "inputs": ()}
     run: tracking.Run = made(**{name: what.get(name, defaults.get(name)) for name in names})
     return run
-
-
-def _state() -> Any:
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def _told(value: Any) -> Any:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from transformers import PreTrainedModel
 
+from encore.training.whole import trains_on_gpu
+
 
 class Shared(Protocol):
     """The settings that trainings on episodes and on several rewards have in common."""
@@ -39,7 +41,7 @@ def grpo_arguments(
     `updates` are the optimizer's steps in what `checkpoint_every` counts. What is generated, and how losses are
     averaged, is left to the trainer.
     """
-    on_gpu = model.device.type == "cuda"
+    on_gpu = trains_on_gpu(model)
     return {
         "output_dir": str(checkpoints),
         "num_generations": settings.group_size,

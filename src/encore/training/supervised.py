@@ -26,7 +26,7 @@ from encore.training.batches import PaddedRows, balanced, training_order
 from encore.training.forward import restore_forward
 from encore.training.packing import PackedRows, check_packable, packed_losses
 from encore.training.settings import SFTSettings
-from encore.training.whole import refuse_sharded_adapter, whole
+from encore.training.whole import refuse_sharded_adapter, trains_on_gpu, whole
 from encore.trajectories import Example
 
 COUNTS = "counts.json"  # beside each checkpoint
@@ -165,7 +165,7 @@ def sft(
             "there is no example to fine-tune on: the split sent none to SFT; raise alfworld.demonstrations"
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    on_gpu = torch.cuda.is_available() and model.device.type == "cuda"
+    on_gpu = trains_on_gpu(model)
     micro = settings.micro_batch(processes)
     config = SFTConfig(
         output_dir=str(checkpoints),

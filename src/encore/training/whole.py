@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from encore.errors import UserError
 
 UNSHARDED = "start with launch.config: conf/accelerate/ddp.yaml, or in one process"
+
+
+def will_shard() -> bool:
+    """Whether accelerate's launcher was told to deal weights out (FSDP): a model is then loaded on the CPU."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def trains_on_gpu(model: PreTrainedModel) -> bool:
+    """Whether a training of `model` computes on a GPU: where it is, or where its parts will go."""
+    if model.device.type == "cuda":
+        return torch.cuda.is_available()
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    return will_shard() and torch.cuda.is_available() and not on_cpu
 
 
 def is_sharded(accelerator: Any) -> bool:

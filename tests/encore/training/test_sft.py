@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from encore.training import SFTSettings, sft
 from encore.training.batches import balanced, training_order
 from encore.trajectories import Example
 from experiments.base.tokenizer import train_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sharding
 
 
 class Curves:
@@ -151,38 +155,54 @@ def test_packing_and_accumulation_change_nothing(tokenizer, tmp_path, context_we
 
 
 @pytest.mark.slow
-def test_processes_change_nothing(tokenizer, tmp_path):
-    """Two processes with two micro-batches each, joined by gloo, end where one process does."""
+@pytest.mark.parametrize("sharing", ["ddp", "fsdp"])
+def test_processes_change_nothing(tokenizer, tmp_path, sharing):
+    """Two processes with two micro-batches each, joined by gloo, end where one does, and where they end if resumed."""
     torch.save([(e.id, e.input_ids, e.response_mask) for e in examples(24)], tmp_path / "examples.pt")
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     policy(tokenizer).save_pretrained(tmp_path / "start")
-    for processes in (1, 2):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        subprocess.run([*command, __file__, str(tmp_path), str(processes)], check=True, env=environment)
-    alone, together = (torch.load(tmp_path / f"trained-{processes}.pt") for processes in (1, 2))
-    for name, value in alone.items():
-        assert torch.allclose(value, together[name], atol=5e-5), name
+    alone, result = train_in_processes(tmp_path, tmp_path / "alone")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    if sharing == "fsdp":
+        environment |= sharding.ENVIRONMENT
+    done = subprocess.run([*command, __file__, str(tmp_path)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-8000:]
+    found = torch.load(tmp_path / "together.pt", weights_only=True)
+    assert found["sharded"] == (sharing == "fsdp")
+    assert found["result"] == {**asdict(result), "final_loss": pytest.approx(result.final_loss, rel=1e-5)}
+    assert found["resumed result"] == found["result"]
+    for name, value in weights(alone).items():
+        assert torch.allclose(value, found["weights"][name], atol=5e-5), name
+        assert torch.equal(found["weights"][name], found["resumed"][name]), name
 
 
-def train_in_a_process(folder: Path, name: str) -> None:
+def train_in_processes(folder: Path, checkpoints: Path, checkpoint: str | None = None):
     """What each process of `test_processes_change_nothing` runs."""
     torch.set_num_threads(1)
     made = [Example(*fields) for fields in torch.load(folder / "examples.pt")]
-    model = LlamaForCausalLM.from_pretrained(folder / "start")
-    chosen = settings(device_batch=2, learning_rate=1e-3, checkpoint_every=100)
-    trained, result = sft(
-        model,
+    curves = Curves()
+    curves.checkpoint = checkpoint
+    return sft(
+        LlamaForCausalLM.from_pretrained(folder / "start"),
         AutoTokenizer.from_pretrained(folder / "tokenizer"),
         made,
-        chosen,
+        settings(device_batch=2, learning_rate=1e-3),
         seed=0,
-        checkpoints=folder / f"checkpoints-{name}",
-        progress=Curves(),
+        checkpoints=checkpoints,
+        progress=curves,
     )
-    assert result.steps == 9
+
+
+def main(folder: Path) -> None:
+    sharding.allow_on_cpus()
+    whole, result = train_in_processes(folder, folder / "together")
+    resumed, again = train_in_processes(folder, folder / "together", checkpoint="checkpoint-6")
     if os.environ["RANK"] == "0":
-        torch.save(weights(trained), folder / f"trained-{name}.pt")
+        found = {"weights": weights(whole), "resumed": weights(resumed), "result": asdict(result)}
+        found["resumed result"] = asdict(again)
+        found["sharded"] = (folder / "together/checkpoint-6/pytorch_model_fsdp.bin").exists()
+        torch.save(found, folder / "together.pt")
 
 
 @pytest.mark.parametrize(("context_weight", "packing"), [(0.0, True), (0.3, True), (0.0, False)])
@@ -331,4 +351,4 @@ def test_refuses_to_pack_what_cannot_be_packed(tokenizer, tmp_path):
 
 
 if __name__ == "__main__":
-    train_in_a_process(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

@@ -31,6 +31,35 @@ class GuardSettings:
 
 
 @dataclass(frozen=True)
+class VLLMSettings:
+    """vLLM as the engine of rollouts.
+
+    Attributes:
+        url: of the server (`vllm_server`), which is started apart; `encore plan` prints how.
+        timeout_s: until it has to be up.
+        group_port: where the first process hands weights to the server.
+        gpu_memory_share: of a GPU's memory, what an engine beside the training takes (`vllm_colocated`).
+        sleep: whether that engine gives its memory back during updates.
+        correction_cap: engine and trainer compute the same token's probability a little differently; each token's loss
+            is weighed by the ratio of both, cut at this number (truncated importance sampling, TRL's
+            `vllm_importance_sampling_correction`). 0: not weighed.
+    """
+
+    url: str = "http://localhost:8000"
+    timeout_s: float = 240.0
+    group_port: int = 51216
+    gpu_memory_share: float = 0.3
+    sleep: bool = True
+    correction_cap: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gpu_memory_share < 1:
+            raise UserError(f"rl.vllm.gpu_memory_share is {self.gpu_memory_share}: it is a share between 0 and 1")
+        if self.correction_cap < 0:
+            raise UserError(f"rl.vllm.correction_cap is {self.correction_cap}: it must be positive, or 0 for none")
+
+
+@dataclass(frozen=True)
 class AgentRLSettings:
     """One iteration plays `group_size` episodes of each of `tasks_per_iteration` tasks and learns from them.
 
@@ -43,6 +72,7 @@ class AgentRLSettings:
     `skip_constant_groups` leaves episodes without advantage out of the update: the same gradient for less work, if `kl`
     is 0. `discount` and `step_weight` are GiGPO's gamma and omega. HPT imitates a task of whose episodes at most the
     share `gamma` is won, and weighs its RL and SFT losses by `alpha` and `beta`. `lora_rank` 0 trains all weights.
+    `rollout` is what plays the episodes, see `encore.training.agents.engines`.
     """
 
     algorithm: str = "grpo"
@@ -74,6 +104,8 @@ class AgentRLSettings:
     lora_alpha: int = 32
     gradient_checkpointing: bool = False
     max_action_tokens: int = 24
+    rollout: Literal["transformers", "vllm_server", "vllm_colocated"] = "transformers"
+    vllm: VLLMSettings = field(default_factory=VLLMSettings)
     rollout_batch: int = 256
     max_error_share: float = 0.05
     checkpoint_every: int = 10

@@ -23,6 +23,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.models import prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head
 
 from encore import rollout
@@ -30,9 +31,10 @@ from encore.chat import ChatFormat
 from encore.environments import TextEnv
 from encore.errors import UserError
 from encore.rollout import Episode
-from encore.training.agents import batches, gigpo, grpo, hpt
+from encore.training.agents import batches, engines, gigpo, grpo, hpt
 from encore.training.agents.settings import AgentRLSettings
 from encore.training.grpo_arguments import grpo_arguments
+from encore.training.whole import refuse_sharded_adapter, trains_on_gpu, will_shard
 from encore.trajectories import Example
 
 ALGORITHMS: dict[str, Callable[..., list[list[Tensor]]]] = {
@@ -118,7 +120,9 @@ class AgentTrainer(GRPOTrainer):
         self.outcome: Return = outcome or (lambda episode: float(sum(episode.rewards)))
         # The start is copied before TRL changes its forward; an adapter is switched off instead.
         reference = copy.deepcopy(model) if settings.kl and not settings.lora_rank else None
-        config = _config(settings, model, seed, checkpoints)
+        engines.check(settings, trains_on_gpu(model))
+        whole_copy = engines.WholeCopy(model, chat) if settings.rollout == "transformers" and will_shard() else None
+        config = _config(settings, model, seed, checkpoints, max_length)
         super().__init__(
             model=model,
             reward_funcs=[_unused_reward],
@@ -128,10 +132,21 @@ class AgentTrainer(GRPOTrainer):
             peft_config=_lora(settings),
             callbacks=list(callbacks),
         )
+        refuse_sharded_adapter(self.accelerator, settings.lora_rank)
         self.beta = settings.kl
         if reference is not None:
             add_fused_lm_head(reference, temperature=self.temperature)
-            self.ref_model = self.accelerator.prepare_model(reference.eval(), evaluation_mode=True)
+            if self.is_fsdp_enabled:
+                # TRL types it by FSDP's classes; sharded, it is still the model.
+                self.ref_model = prepare_fsdp(reference.eval().requires_grad_(False), self.accelerator)  # type: ignore[assignment]
+            else:
+                self.ref_model = self.accelerator.prepare_model(reference.eval(), evaluation_mode=True)
+        self.engine: engines.Engine = engines.InPlace(self, chat)
+        if whole_copy is not None:
+            whole_copy.place(self)
+            self.engine = whole_copy
+        elif settings.rollout != "transformers":
+            self.engine = engines.VLLM(self, chat, settings)
         self._device_steps = int(config.steps_per_generation or 0)
         played = config.generation_batch_size
         updates = self._device_steps // config.gradient_accumulation_steps
@@ -194,26 +209,20 @@ class AgentTrainer(GRPOTrainer):
         return steps
 
     def _play(self, tasks: list[int]) -> list[Episode]:
-        model = self.accelerator.unwrap_model(self.model)
         first = self.accelerator.process_index * len(tasks)
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad(), self.accelerator.autocast():
-                return rollout.collect(
-                    rollout.TransformersPolicy(model, self.chat),
-                    [self.environment(task) for task in tasks],
-                    prompt=self.prompt,
-                    max_action_tokens=self.rl.max_action_tokens,
-                    temperature=self.rl.temperature,
-                    seeds=[episode_seed(self.rollout_seed, self.iteration, first + row) for row in range(len(tasks))],
-                    batch_size=self.rl.rollout_batch,
-                    max_error_share=self.rl.max_error_share,
-                    max_steps=self.max_steps,
-                    max_length=self.max_length,
-                )
-        finally:
-            model.train(was_training)
+        with self.engine.ready() as policy:
+            return rollout.collect(
+                policy,
+                [self.environment(task) for task in tasks],
+                prompt=self.prompt,
+                max_action_tokens=self.rl.max_action_tokens,
+                temperature=self.rl.temperature,
+                seeds=[episode_seed(self.rollout_seed, self.iteration, first + row) for row in range(len(tasks))],
+                batch_size=self.rl.rollout_batch,
+                max_error_share=self.rl.max_error_share,
+                max_steps=self.max_steps,
+                max_length=self.max_length,
+            )
 
     def _return(self, episode: Episode) -> float:
         return self.outcome(episode) - self.rl.invalid_penalty * episode.invalid_actions
@@ -236,6 +245,8 @@ class AgentTrainer(GRPOTrainer):
         for members, rows_of_any in zip(dealt, self._most_rows(dealt), strict=True):
             batch = batches.tensors(members, self.chat.tokenizer.pad_token_id, self.accelerator.device, rows_of_any)
             batch["num_items_in_batch"] = total
+            if self.use_vllm and self.vllm_importance_sampling_correction:
+                self._correct(batch)
             if self.rl.updates == 1:  # the sampling policy is the policy: its ratio is exactly 1
                 del batch["old_per_token_logps"]
             if self.beta:
@@ -285,12 +296,26 @@ class AgentTrainer(GRPOTrainer):
         model = self.accelerator.unwrap_model(self.model)
         off = model.disable_adapter() if self.rl.lora_rank else contextlib.nullcontext()
         with off:
-            logprobs, _, _ = self._get_per_token_logps_and_entropies(
-                self.ref_model if self.ref_model is not None else self.model,
-                torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
-                torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-                batch["completion_ids"].shape[1],
-            )
+            return self._logprobs(self.ref_model if self.ref_model is not None else self.model, batch)
+
+    @torch.no_grad()
+    def _correct(self, batch: dict[str, Tensor]) -> None:
+        """Puts the trainer's log-probabilities in the engine's place, and the ratio of both, cut, for TRL's loss."""
+        ours, responses = self._logprobs(self.model, batch), batch["tool_mask"] * batch["completion_mask"]
+        difference = (ours - batch["old_per_token_logps"]) * responses
+        batch["old_per_token_logps"] = ours
+        batch["importance_sampling_ratio"] = difference.exp().clamp(max=self.rl.vllm.correction_cap)
+        gap = torch.stack([difference.abs().sum(), responses.sum()])
+        total, tokens = self.accelerator.reduce(gap, reduction="sum").tolist()
+        self._metrics["train"]["rollout/engine_gap"].append(total / max(1.0, tokens))  # nats a token
+
+    def _logprobs(self, model: Any, batch: dict[str, Tensor]) -> Tensor:
+        logprobs: Tensor = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].shape[1],
+        )[0]
         return logprobs
 
     def _log_episodes(self, episodes: Sequence[Episode], returns: Sequence[Tensor]) -> None:
@@ -324,7 +349,9 @@ def _unused_reward(**_: Any) -> list[float | None]:
     raise AssertionError("TRL asked for rewards of completions: _prepare_inputs no longer replaces its generation")
 
 
-def _config(settings: AgentRLSettings, model: PreTrainedModel, seed: int, checkpoints: Path) -> GRPOConfig:
+def _config(
+    settings: AgentRLSettings, model: PreTrainedModel, seed: int, checkpoints: Path, max_length: int
+) -> GRPOConfig:
     import os
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -332,6 +359,7 @@ def _config(settings: AgentRLSettings, model: PreTrainedModel, seed: int, checkp
     steps = accumulation * settings.updates
     return GRPOConfig(
         **grpo_arguments(settings, model, seed, checkpoints, settings.updates),
+        **engines.arguments(settings, max_length),
         per_device_train_batch_size=settings.episodes // (processes * steps),
         gradient_accumulation_steps=accumulation,
         steps_per_generation=steps,

@@ -19,6 +19,7 @@ from encore.training.agents.guard import Guard, Recorder
 from encore.training.agents.settings import AgentRLSettings
 from encore.training.agents.trainer import AgentTrainer, Progress, Return
 from encore.training.forward import restore_forward
+from encore.training.whole import whole
 from encore.trajectories import Example
 
 
@@ -101,12 +102,13 @@ def agent_rl(
     # The first process knows what was committed; all resume from it.
     last = broadcast_object_list([None if progress.checkpoint is None else str(checkpoints / progress.checkpoint)])
     trainer.train(resume_from_checkpoint=last[0])
-    trained = trainer.accelerator.unwrap_model(trainer.model)
+    trained: Any = whole(trainer)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
     restore_forward(trained)
     for parameter in trained.parameters():
-        if parameter.requires_grad and not bool(torch.isfinite(parameter).all()):
+        seen = parameter.requires_grad and parameter.device.type != "meta"  # the first process has them
+        if seen and not bool(torch.isfinite(parameter).all()):
             raise UserError("a trained weight is not finite: lower rl.learning_rate")
     result = AgentRLResult(
         iterations=trainer.state.global_step // settings.updates,

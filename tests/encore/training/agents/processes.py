@@ -1,25 +1,42 @@
-"""Run by torchrun: trains the toy start in as many processes as there are and saves what came out."""
+"""Trains the toy start in as many processes as there are, case after case, and saves what came out.
+
+`python -m torch.distributed.run … processes.py START OUT CASE…`; the test calls `train` itself for one process.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from encore.chat import chat_format
 from encore.training.agents import AgentRLSettings, agent_rl
+from encore.training.agents.trainer import Silent
 from encore.trajectories import Example, Trajectory, tokenize
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
+import sharding
 from conftest import COLOURS, Recorded, Secret
 
+CASES: dict[str, dict[str, Any]] = {
+    "grpo": {"updates": 2},  # the second update also needs the ratio to the sampling policy
+    "hpt": {"updates": 2, "algorithm": "hpt"},
+    "kl": {"kl": 0.1},
+}
+ITERATIONS = 3
 
-def main() -> None:
-    start, out, updates, algorithm = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    torch.set_num_threads(1)
-    recorded = Recorded()
+
+def train(case: str, start: Path, checkpoints: Path, resumed_from: int | None = None) -> dict[str, Any]:
+    """The trained weights, the curves, and whether the weights were sharded; `resumed_from` an iteration's end."""
+    changes = CASES[case]
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    progress = Recorded() if rank == 0 else Silent()
+    if resumed_from is not None and rank == 0:
+        progress.checkpoint = f"checkpoint-{resumed_from * changes.get('updates', 1)}"
     chat = chat_format(AutoTokenizer.from_pretrained(start))
 
     def demonstration(task: int) -> Example:
@@ -32,31 +49,39 @@ def main() -> None:
         range(64),
         Secret,
         AgentRLSettings(
-            algorithm=algorithm,
-            iterations=3,
+            iterations=ITERATIONS,
             tasks_per_iteration=4,
             group_size=4,
             learning_rate=1e-3,
             schedule="constant",
             warmup_share=0.0,
-            updates=updates,
             device_batch=4,
             max_action_tokens=6,
+            checkpoint_every=1,
+            **changes,
         ),
         max_steps=4,
         max_length=200,
         seed=0,
-        checkpoints=out / "checkpoints",
-        progress=recorded,
+        checkpoints=checkpoints,
+        progress=progress,
         demonstration=demonstration,
     )
-    if torch.distributed.is_initialized():
-        rank = torch.distributed.get_rank()
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        if rank:
-            return
-    torch.save({"weights": model.state_dict(), "curve": recorded.lines}, out / "result.pt")
+    sharded = (checkpoints / f"checkpoint-{ITERATIONS * changes.get('updates', 1)}" / "pytorch_model_fsdp.bin").exists()
+    return {"weights": model.state_dict(), "curve": getattr(progress, "lines", []), "sharded": sharded}
+
+
+def main() -> None:
+    start, out, cases = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    torch.set_num_threads(1)
+    sharding.allow_on_cpus()
+    for case in cases:
+        whole = train(case, start, out / case)
+        resumed = train(case, start, out / case, resumed_from=ITERATIONS - 1)
+        if torch.distributed.get_rank() == 0:
+            torch.save({"whole": whole, "resumed": resumed}, out / f"{case}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
