@@ -20,6 +20,7 @@ from encore.benchmarks import Item
 from encore.errors import UserError
 from experiments.maestro.arms import ARMS, arm
 from experiments.maestro.settings import MaestroSettings, section
+from tests.encore.evaluation.judge_double import Bench, served
 
 STAGES = """
 import importlib, sys
@@ -136,6 +137,25 @@ def test_only_what_is_missing_or_changed_runs_again(finished):
         assert left == {"base-0", "equal-0"}, "cells that nobody asks for are removed"
     finally:
         finished.compose(*OVERRIDES)
+
+
+@pytest.mark.slow
+def test_with_a_judge_the_stages_ask_it_and_the_tables_name_it(finished):
+    """The same answers, judged; a judge that always says the same is seen in every score."""
+    with served(Bench(lambda body: "VERDICT: TIE")) as url:
+        judge = (f"maestro.judge_url={url}", "maestro.judge_model=wise", "maestro.methods=[base,equal]")
+        finished.compose("maestro.benchmarks.names=[rewriting]", *judge)
+        try:
+            done = run_stages(finished, ["evaluate --benchmark rewriting", "compare"])
+        finally:
+            finished.compose(*OVERRIDES)
+    assert done.stdout.count("maestro.judge: made") == 2
+    comparison = read_json(finished.path / "runs/maestro/compare/comparison.json")
+    for row in comparison["rows"]:
+        assert row["mean"] == 0 and not row["substitute"] and row["undecided_share"] == [0.0]
+        assert row["metric"] == "preferred to the reference, %, by wise, majority of 3"
+    text = (finished.path / "runs/maestro/compare/comparison.md").read_text(encoding="utf-8")
+    assert "by wise" in text and "(substitute)" not in text
 
 
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu", "paper"])
