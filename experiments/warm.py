@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLE = "ENCORE_WARM"
-IMPORTS = {  # what a paper's stages import
+IMPORTS = {  # what a paper's stages import; MLflow's client beside, which delivers what they made
     "prism": (
         "encore.tasks",
         "encore.models",
@@ -39,7 +39,14 @@ IMPORTS = {  # what a paper's stages import
         "encore.training.supervised",
         "encore.training.agents.training",
     ),
-    "g2is": ("encore.models", "encore.gradients", "encore.training.supervised"),
+    "g2is": (
+        "encore.models",
+        "encore.gradients",
+        "encore.selection",
+        "encore.statistics",
+        "encore.training.supervised",
+        "encore.evaluation.answers",
+    ),
     "maestro": (
         "encore.models",
         "encore.rollout",
@@ -85,7 +92,7 @@ def serve(path: str, paper: str) -> None:
         listener.listen()
         Path(f"{path}.part").rename(path)  # only now: what finds it can connect
         select.select([listener], [], [])  # if everything is up to date, nobody asks
-        for name in IMPORTS[paper]:
+        for name in (*IMPORTS[paper], "encore.tracking.mlflow_client"):
             importlib.import_module(name)
         while True:
             connection, _ = listener.accept()

@@ -119,16 +119,7 @@ def _writer_lock(path: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _client(uri: str) -> MlflowClient:
-    defaults = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
+    from encore.tracking.mlflow_client import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
 
