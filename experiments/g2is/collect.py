@@ -15,8 +15,7 @@ from jaxtyping import Float
 from encore import data
 from encore.errors import UserError
 from encore.tracking.files import read_yaml
-from experiments.g2is.evaluate import METRICS
-from experiments.g2is.settings import MULTI_TARGET, RUNS, Cell, G2isSettings
+from experiments.g2is.settings import METRICS, MULTI_TARGET, RUNS, Cell, G2isSettings
 
 SMALLER_IS_BETTER = {"loss"}
 
@@ -131,7 +130,7 @@ def _facts(folder: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What gradients cost, once for all arms.
+    """What gradients cost, once for all arms; seconds of one process, if several computed side by side.
 
     Attributes:
         warmup_s: of the warmup training.
@@ -160,8 +159,8 @@ def preparation(g2is: G2isSettings) -> Preparation:
     checkpoints = stores // len(g2is.gradients.readings)
     return Preparation(
         warmup_s=read_yaml(RUNS / "warmup" / "run.yaml")["costs"]["phases"]["warmup"]["wall_s"],
-        gradients_s=phases["gradients"]["wall_s"] / stores + of_targets / checkpoints,
-        representations_s=phases["representations"]["wall_s"],
+        gradients_s=int(result["processes"]) * phases["gradients"]["wall_s"] / stores + of_targets / checkpoints,
+        representations_s=int(result["processes"]) * phases["representations"]["wall_s"],
         store_bytes=result["disk_bytes"] / stores,
         stores=stores,
         checkpoints=checkpoints,

@@ -18,8 +18,7 @@ from encore.tracking import provenance
 from experiments.g2is import claims, collect, plots, reported, tables
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import gain
-from experiments.g2is.select import read_selection
-from experiments.g2is.settings import RUNS, G2isSettings, group, settings
+from experiments.g2is.settings import RUNS, G2isSettings, group, policy_of, read_selection, settings
 
 PARAMS = ["profile", "tracking", "policy", "g2is"]
 PAGE = Path("report/g2is.html")
@@ -154,7 +153,7 @@ def _meta(params: dict[str, Any], numbers: reported.Reported, run: tracking.Run)
         paper="g2is",
         title=numbers.title,
         profile=params["profile"],
-        backbone=params["policy"]["source"],
+        backbone=policy_of(params).source,
         reported_backbone="Llama-3.1-8B",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=f"{git.get('commit', 'unknown')}{' with uncommitted changes' if git.get('dirty') else ''}",

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 from encore import configuration, data, tracking
 from encore.errors import UserError
-from encore.policy import PolicySettings
-from experiments.g2is.settings import RUNS, settings
+from experiments import warm
+from experiments.g2is.settings import RUNS, policy_of, settings
 
-PARAMS = ["profile", "tracking", "policy", "g2is.data", "g2is.targets"]
+PARAMS = ["profile", "tracking", "policy", "g2is.policy", "g2is.data", "g2is.targets"]
 
 
 @tracking.stage_main
 def main() -> None:
     g2is = settings()
     params = configuration.read(PARAMS)
-    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    policy = policy_of(params)
     with tracking.start(
         out=RUNS / "data", stage="g2is.data", experiment="g2is", seed=g2is.data.seed, params=params, inputs=[]
     ) as run:
@@ -90,4 +90,5 @@ def check_apart(targets: Sequence[data.Target]) -> None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.g2is.data")
     main()

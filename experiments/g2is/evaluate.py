@@ -1,51 +1,59 @@
-"""The test of a fine-tuned model on one target: every example's outcome as a row; part of stage g2is.train."""
+"""The test of fine-tuned models on targets: every example's outcome as a row; part of stage g2is.train."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from encore import data, tracking
-from encore.evaluation.answers import score_answers
 from encore.statistics import mean_interval
 from experiments.g2is.rows import tokenized
-from experiments.g2is.settings import RUNS, EvaluateSettings
+from experiments.g2is.settings import METRICS, RUNS, EvaluateSettings
 
-METRICS = ("exact", "accuracy", "loss")
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from encore.trajectories import Example
 
 
-def evaluate(
-    run: tracking.Run,
-    targets: Sequence[str],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: EvaluateSettings,
-    max_length: int,
-) -> None:
-    """Adds the table `examples`, and by target the means with standard errors and by subtask, to `run`."""
-    chat = data.instruction_format(tokenizer)
-    table = []
-    for target in targets:
-        rows = data.read_instructions(RUNS / "data" / target / "evaluation.jsonl")
-        examples = tokenized(rows, chat, max_length)
-        with run.phase("evaluate"):
-            answers = score_answers(model, examples, max_tokens=settings.max_tokens)
-            columns = zip(rows, answers.exact.tolist(), answers.accuracy.tolist(), answers.losses.tolist(), strict=True)
-            scored: list[dict[str, Any]] = [
-                {"target": target, "id": row.id, "subtask": row.subtask}
-                | {"exact": exact, "accuracy": accuracy, "loss": loss}
-                for row, exact, accuracy, loss in columns
-            ]
-            if settings.by != "own":
-                scored = _with_harness(scored, target, rows, model, tokenizer, settings, run.checkpoints / "tasks")
-        run.count(flops=tracking.flops(model.config, sum(map(len, examples)), training=False))
-        run.result({target: summarize(scored)})
-        table += scored
-    run.table("examples", table)
+class Tests:
+    """The test rows of targets, read and tokenised once for all models of a process."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: EvaluateSettings, max_length: int) -> None:
+        self.tokenizer, self.settings, self.max_length = tokenizer, settings, max_length
+        self._read: dict[str, tuple[list[data.Instruction], list[Example]]] = {}
+
+    def rows(self, target: str) -> tuple[list[data.Instruction], list[Example]]:
+        """The rows of `target`, and as tokens."""
+        if target not in self._read:
+            rows = data.read_instructions(RUNS / "data" / target / "evaluation.jsonl")
+            self._read[target] = rows, tokenized(rows, data.instruction_format(self.tokenizer), self.max_length)
+        return self._read[target]
+
+    def evaluate(self, run: tracking.Run, targets: Sequence[str], model: PreTrainedModel) -> None:
+        """Adds the table `examples`, and by target the means with standard errors and by subtask, to `run`."""
+        from encore.evaluation.answers import score_answers
+
+        table = []
+        for target in targets:
+            rows, examples = self.rows(target)
+            with run.phase("evaluate"):
+                found = score_answers(model, examples, max_tokens=self.settings.max_tokens)
+                columns = zip(rows, found.exact.tolist(), found.accuracy.tolist(), found.losses.tolist(), strict=True)
+                scored: list[dict[str, Any]] = [
+                    {"target": target, "id": row.id, "subtask": row.subtask}
+                    | {"exact": exact, "accuracy": accuracy, "loss": loss}
+                    for row, exact, accuracy, loss in columns
+                ]
+                if self.settings.by != "own":
+                    folder = run.checkpoints / "tasks"
+                    scored = _with_harness(scored, target, rows, model, self.tokenizer, self.settings, folder)
+            run.count(flops=tracking.flops(model.config, sum(map(len, examples)), training=False))
+            run.result({target: summarize(scored)})
+            table += scored
+        run.table("examples", table)
 
 
 def _with_harness(

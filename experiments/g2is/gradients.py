@@ -7,25 +7,35 @@ those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encore import configuration, data, gradients, models, tracking
-from encore.evaluation.answers import score_answers
-from encore.policy import PolicySettings
-from encore.trajectories import Example
+from encore import configuration, data, tracking
+from experiments import warm
+from experiments.g2is.forks import side_by_side
 from experiments.g2is.rows import tokenized
-from experiments.g2is.settings import RUNS, GradientSettings
+from experiments.g2is.settings import RUNS, GradientSettings, policy_of
 from experiments.g2is.warmup import checkpoints
 
-PARAMS = ["profile", "tracking", "policy", "g2is.gradients"]
+if TYPE_CHECKING:
+    from encore.gradients import Store
+    from encore.policy import PolicySettings
+    from encore.trajectories import Example
+
+PARAMS = ["profile", "tracking", "policy", "g2is.policy", "g2is.gradients", "g2is.workers"]
 
 
 @tracking.stage_main
 def main(target: str | None = None) -> None:
+    from encore import models
+
     params = configuration.read(PARAMS)
-    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    policy = policy_of(params)
+    workers = params["g2is"].pop("workers") if target is None else 1  # a target has few rows
     settings = configuration.build(GradientSettings, params["g2is"]["gradients"], "g2is.gradients")
     rows = RUNS / "data" / ("pool.jsonl" if target is None else f"{target}/validation.jsonl")
     with tracking.start(
@@ -38,63 +48,91 @@ def main(target: str | None = None) -> None:
     ) as run:
         if target is not None:
             run.tag({"target": target})
-        model, tokenizer = models.load(policy)
-        examples = tokenized(data.read_instructions(rows), data.instruction_format(tokenizer), policy.max_length)
+        chat = data.instruction_format(models.load_tokenizer(policy))
+        examples = tokenized(data.read_instructions(rows), chat, policy.max_length)
+        every = np.arange(len(checkpoints()))
+        processes = min(workers, len(every), len(examples))
+        places = np.array_split(np.arange(len(examples)), processes)
+        parts = [(run.checkpoints / f"answers-{number}.npz", part) for number, part in enumerate(places)]
         with run.phase("representations"):
-            answers = score_answers(model, examples, max_tokens=settings.max_tokens, states=True)
-        np.savez(run.out / "answers.npz", losses=answers.losses.numpy(), states=answers.states.numpy())
-        stores = write_gradients(run, policy, examples, settings, pool=target is None)
-        tokens = sum(map(len, examples))
-        passes = len(stores)
-        run.count(flops=tracking.flops(model.config, tokens, training=False))
-        run.count(flops=passes * 2 / 3 * tracking.flops(model.config, tokens, training=True))
+            side_by_side(partial(write_answers, policy, examples, settings.max_tokens), parts)
+        answers = [np.load(path) for path, _ in parts]
+        joined = {name: np.concatenate([one[name] for one in answers]) for name in ("losses", "states")}
+        np.savez(run.out / "answers.npz", losses=joined["losses"], states=joined["states"])
+        shares = np.array_split(every, processes)
+        with run.phase("gradients"):
+            side_by_side(partial(write_gradients, run.checkpoints, policy, examples, settings, target is None), shares)
+        kinds = settings.readings if target is None else ["sgd"]
+        for kind in kinds:
+            (run.checkpoints / kind).rename(run.out / kind)
+        made = len(kinds) * len(every)
+        flops = sum(float(one["flops"]) for one in answers)
+        run.count(flops=flops + made * 2 * flops)  # backward through the frozen base costs as much as forward
         size = sum(path.stat().st_size for path in run.out.rglob("*.safetensors"))
         run.result(
-            {"examples": len(examples), "tokens": tokens, "stores": passes, "dim": settings.dim, "disk_bytes": size}
+            {"examples": len(examples), "tokens": sum(map(len, examples)), "stores": made, "processes": processes}
         )
+        run.result({"dim": settings.dim, "disk_bytes": size})
+
+
+def write_answers(
+    policy: PolicySettings, examples: Sequence[Example], max_tokens: int, share: tuple[Path, np.ndarray]
+) -> None:
+    """The base's loss and last hidden state of the examples at some places, as an NPZ file; and what they cost."""
+    from encore import models
+    from encore.evaluation.answers import score_answers
+
+    path, places = share
+    model, _ = models.load(policy)
+    own = [examples[place] for place in places]
+    found = score_answers(model, own, max_tokens=max_tokens, states=True)
+    flops = tracking.flops(model.config, sum(map(len, own)), training=False)
+    np.savez(path, losses=found.losses.numpy(), states=found.states.numpy(), flops=flops)
 
 
 def write_gradients(
-    run: tracking.Run, policy: PolicySettings, examples: list[Example], settings: GradientSettings, *, pool: bool
-) -> list[Path]:
-    """A store for every checkpoint and kind of gradient, under `run.out`; returns their folders."""
+    folder: Path,
+    policy: PolicySettings,
+    examples: Sequence[Example],
+    settings: GradientSettings,
+    pool: bool,
+    numbers: Sequence[int],
+) -> None:
+    """A store for each kind of gradient at some of the warmup's checkpoints, under `folder`."""
     from peft import PeftModel
 
+    from encore import gradients, models
+
     raw = [(example.id, example.input_ids, example.response_mask) for example in examples]
-    stores = []
-    for number, (folder, _) in enumerate(checkpoints()):
+    for number in numbers:
+        checkpoint, _ = checkpoints()[number]
         base, _ = models.load(policy)
-        model = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+        model = PeftModel.from_pretrained(base, str(checkpoint), is_trainable=True)
         for kind in settings.readings if pool else ["sgd"]:
-            path = run.checkpoints / kind / f"checkpoint-{number}"  # a killed run goes on with its whole shards
-            with run.phase("gradients"):
-                gradients.write_features(
-                    path,
-                    model,
-                    raw,
-                    gradients.Sparse(settings.dim, settings.seed),
-                    folder / "optimizer.pt" if pool else None,
-                    kind if pool else "less_code",  # type: ignore[arg-type]
-                    rows_per_shard=settings.rows_per_shard,
-                    max_tokens=settings.max_tokens,
-                )
-                gradients.merge(path, [name for name, _, _ in raw])
-            stores.append(path)
-    moved = []
-    for path in stores:
-        target = run.out / path.relative_to(run.checkpoints)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        moved.append(path.rename(target))
-    return moved
+            path = folder / kind / f"checkpoint-{number}"  # a killed run goes on with its whole shards
+            gradients.write_features(
+                path,
+                model,
+                raw,
+                gradients.Sparse(settings.dim, settings.seed),
+                checkpoint / "optimizer.pt" if pool else None,
+                kind if pool else "less_code",  # type: ignore[arg-type]
+                rows_per_shard=settings.rows_per_shard,
+                max_tokens=settings.max_tokens,
+            )
+            gradients.merge(path, [name for name, _, _ in raw])
 
 
-def stores(part: str, kind: str) -> list[gradients.Store]:
+def stores(part: str, kind: str) -> list[Store]:
     """The stores of `pool` or a target, one a checkpoint; empty where that kind was not made."""
+    from encore.gradients import Store
+
     folders = sorted(
         (RUNS / "gradients" / part / kind).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
     )
-    return [gradients.Store.open(folder) for folder in folders]
+    return [Store.open(folder) for folder in folders]
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.g2is.gradients")
     main()

@@ -118,7 +118,7 @@ def trainings(g2is: G2isSettings, method: str) -> list[Cell]:
     if plugin is None:
         return []
     cells = g2is.cells(method)
-    if plugin not in ("random", "full"):
+    if plugin not in ("random", "full") or g2is.choices(method):
         return cells
     return list({(one.fraction, one.seed): one for one in cells}.values())
 

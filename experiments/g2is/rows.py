@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from encore import data
-from encore.chat import ChatFormat
 from encore.data import Instruction
 from encore.errors import UserError
-from encore.trajectories import Example
+
+if TYPE_CHECKING:
+    from encore.chat import ChatFormat
+    from encore.trajectories import Example
 
 
 def tokenized(rows: Sequence[Instruction], chat: ChatFormat, max_length: int) -> list[Example]:

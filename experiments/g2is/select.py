@@ -1,6 +1,7 @@
 """Stage g2is.select: what every arm chooses from the pool, for every target, fraction and seed, with its reasons.
 
-All arms run in one process, because a choice takes less time than starting one. A method that cannot run here says
+A process takes the targets one after another, all arms of each, because a choice takes less time than starting one. A
+method that cannot run here says
 why, and the comparison prints the reason. The files say what was chosen and why, and nothing of time, so that the same
 choice makes no training out of date; the seconds are in the table `choices`.
 """
@@ -9,16 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encore import configuration, data, selection, tracking
+from encore import configuration, data, tracking
 from encore.data import Instruction
-from encore.selection import Selection, SelectionContext, embeddings
+from experiments import warm
+from experiments.g2is.forks import dealt, side_by_side
 from experiments.g2is.gradients import stores
 from experiments.g2is.settings import MULTI_TARGET, READINGS, RUNS, Cell, G2isSettings, settings
 from experiments.g2is.warmup import checkpoints
+
+if TYPE_CHECKING:
+    from encore.selection import Selection, SelectionContext
 
 PARAMS = [
     "profile",
@@ -33,6 +40,7 @@ PARAMS = [
     "g2is.multi_target",
     "g2is.multi_target_methods",
     "g2is.seeds",
+    "g2is.workers",
 ]
 
 
@@ -44,21 +52,10 @@ def main() -> None:
     with tracking.start(
         out=RUNS / "select", stage="g2is.select", experiment="g2is", seed=None, params=params, inputs=inputs
     ) as run:
-        rows = data.read_instructions(RUNS / "data" / "pool.jsonl")
-        embed = _embedder()
-        untrained = [name for name in g2is.variants if name not in g2is.methods]
-        arms = {method: g2is.cells(method) for method in [*g2is.methods, *untrained]}
-        choices = []
-        for target in [*g2is.targets, *g2is.multi_target]:
-            context = context_of(g2is.tested(target), rows, embed, several=target in MULTI_TARGET)
-            for method, cells in arms.items():
-                (run.out / method).mkdir(exist_ok=True)
-                for cell in (one for one in cells if one.target == target):
-                    with run.phase("select"):
-                        found, seconds = choose(g2is, cell, context)
-                    path = run.out / cell.selection.relative_to(RUNS / "select")
-                    path.write_text(as_text(found, rows), encoding="utf-8")
-                    choices.append(_row(cell, found, seconds))
+        targets = [*g2is.targets, *g2is.multi_target]
+        with run.phase("select"):
+            side_by_side(partial(choose_all, g2is, run.out, run.checkpoints), dealt(targets, g2is.workers))
+        choices = [row for target in targets for row in json.loads((run.checkpoints / f"{target}.json").read_text())]
         run.table("choices", choices)
         run.result(
             {
@@ -69,10 +66,31 @@ def main() -> None:
         )
 
 
+def choose_all(g2is: G2isSettings, out: Path, kept: Path, targets: Sequence[str]) -> None:
+    """Writes what every arm chooses for some targets under `out`; and under `kept`, by target, a row for each choice."""
+    rows = data.read_instructions(RUNS / "data" / "pool.jsonl")
+    embed = _embedder()
+    untrained = [name for name in g2is.variants if name not in g2is.methods]
+    arms = {method: g2is.cells(method) for method in [*g2is.methods, *untrained]}
+    for target in targets:
+        context = context_of(g2is.tested(target), rows, embed, several=target in MULTI_TARGET)
+        made = []
+        for method, cells in arms.items():
+            (out / method).mkdir(exist_ok=True)
+            for cell in (one for one in cells if one.target == target):
+                found, seconds = choose(g2is, cell, context)
+                path = out / cell.selection.relative_to(RUNS / "select")
+                path.write_text(as_text(found, rows), encoding="utf-8")
+                made.append(_row(cell, found, seconds))
+        (kept / f"{target}.json").write_text(json.dumps(made))
+
+
 def context_of(
     targets: Sequence[str], rows: Sequence[Instruction], embed: Callable[..., Any] | None, *, several: bool = False
 ) -> SelectionContext:
     """Everything that a method may look at for `targets`; checked here, once for all arms."""
+    from encore.selection import SelectionContext
+
     validation = [data.read_instructions(RUNS / "data" / target / "validation.jsonl") for target in targets]
     joined = [row for part in validation for row in part]
     answers = [np.load(RUNS / "gradients" / part / "answers.npz") for part in ("pool", *targets)]
@@ -84,6 +102,8 @@ def context_of(
     return SelectionContext(
         pool_texts=[row.text for row in rows],
         pool_prompts=[row.prompt for row in rows],
+        pool_families=[row.family for row in rows],
+        target_families=[row.family for row in joined],
         target_texts=[row.text for row in joined],
         target_prompts=[row.prompt for row in joined],
         subtasks=[row.subtask for row in joined],
@@ -102,6 +122,9 @@ def context_of(
 
 def choose(g2is: G2isSettings, cell: Cell, context: SelectionContext) -> tuple[dict[str, Any], float]:
     """One selection: indices in order, a reason each, open choices; or `skipped` and why. And the seconds it took."""
+    from encore import selection
+    from encore.selection import embeddings
+
     plugin = g2is.plugin(cell.method)
     if plugin is None:
         return {"indices": [], "reasons": [], "parameters": {}, "requested": 0}, 0.0
@@ -138,11 +161,6 @@ def as_text(found: dict[str, Any], rows: Sequence[Instruction]) -> str:
     return head[:-1] + ',\n "picks": [\n  ' + ",\n  ".join(picks) + "\n ]}\n"
 
 
-def read_selection(cell: Cell) -> dict[str, Any]:
-    """What `as_text` wrote: `skipped`, or `requested`, `parameters` and `picks`."""
-    return json.loads(cell.selection.read_text(encoding="utf-8"))
-
-
 def _row(cell: Cell, found: dict[str, Any], seconds: float) -> dict[str, Any]:
     return {
         "method": cell.method,
@@ -164,6 +182,8 @@ def _check_one_kind(lists: Sequence[Sequence[Any]]) -> None:
 
 def _embedder() -> Callable[[Sequence[str]], Any] | None:
     """One sentence-embedding model for all arms, which keeps what it has embedded; None where it is not installed."""
+    from encore.selection import embeddings
+
     if embeddings.why_not():
         return None
     embed: Callable[[Sequence[str]], Any] | None = None
@@ -181,4 +201,5 @@ def _embedder() -> Callable[[Sequence[str]], Any] | None:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.g2is.select")
     main()

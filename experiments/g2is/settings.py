@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from encore import configuration, selection
+from encore import configuration
 from encore.data import DataSettings
 from encore.errors import UserError
+from encore.policy import PolicySettings
 from encore.training import SFTSettings
 
 RUNS = Path("runs/g2is")
 BASE = "base"  # the untrained model, an arm like the others
 EVALUATORS = ("own", "lm_eval", "lm_eval_tasks")
 READINGS = ("less_code", "paper")
+METRICS = ("exact", "accuracy", "loss")  # of a test example
 MULTI_TARGET = ("pooled", "union")  # one model for all targets, see `encore.selection.registry.Method.select`
 
 
@@ -93,6 +97,9 @@ class G2isSettings:
     """What is compared.
 
     Attributes:
+        policy: what differs from the section `policy`, which all papers share; null: nothing.
+        full: whether the arms that train on the whole pool are among `methods`, which a profile takes from
+            `method_sets` by it.
         targets: names of targets of `data.source`.
         methods: names of `encore.selection`, of `variants`, or `base` for the untrained model.
         parameters: open choices by method (`encore.selection` tells which a method has).
@@ -102,10 +109,13 @@ class G2isSettings:
         multi_target: settings in which one model serves all targets, tested on each: `pooled` (all validation rows are
             one set) and `union` (each target chooses an equal share); for `multi_target_methods`, at the largest of
             `fractions`.
-        workers: processes that train at once, on a CPU.
+        workers: processes that compute gradients, choose or train at once, on a CPU.
         keep_models: whether trained weights stay on disk.
     """
 
+    policy: dict[str, Any] | None = None
+    full: bool = False
+    method_sets: dict[str, list[str]] = field(default_factory=dict)
     data: DataSettings = field(default_factory=DataSettings)
     targets: list[str] = field(default_factory=lambda: ["logic", "number_theory", "words"])
     methods: list[str] = field(default_factory=lambda: [BASE, "random", "less", "g2is"])
@@ -125,6 +135,8 @@ class G2isSettings:
     keep_models: bool = False
 
     def __post_init__(self) -> None:
+        from encore import selection
+
         known = {BASE, *self.variants, *selection.names()}
         for name in self.variants:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in selection.names() or name == BASE:
@@ -156,6 +168,12 @@ class G2isSettings:
             raise UserError(f"g2is.workers is {self.workers}: it must be at least 1")
         for seed in self.seeds:
             configuration.seed(str(seed))
+        for method in self.method_sets.get("full_True", []) if self.full else []:
+            if method not in self.methods:
+                raise UserError(
+                    f"g2is.full is true, and g2is.methods lacks {method}: compose both with `encore profile use "
+                    "PROFILE g2is.full=true`, or set g2is.full: false"
+                )
 
     def plugin(self, method: str) -> str | None:
         """The selection method behind an arm; None for the untrained base."""
@@ -169,6 +187,8 @@ class G2isSettings:
 
     def label(self, method: str) -> str:
         """The arm's name in tables."""
+        from encore import selection
+
         if method == BASE:
             return "Base"
         variant = self.variants.get(method)
@@ -225,6 +245,17 @@ class Cell:
 def settings() -> G2isSettings:
     """The checked section `g2is` of params.yaml."""
     return configuration.build(G2isSettings, configuration.read(["g2is"])["g2is"], "g2is")
+
+
+def policy_of(params: Mapping[str, Any]) -> PolicySettings:
+    """The policy of this paper: the section `policy` with what `g2is.policy` changes."""
+    own = params["g2is"]["policy"] or {}
+    return configuration.build(PolicySettings, {**params["policy"], **own}, "g2is.policy" if own else "policy")
+
+
+def read_selection(cell: Cell) -> dict[str, Any]:
+    """What `select.as_text` wrote: `skipped`, or `requested`, `parameters` and `picks`."""
+    return json.loads(cell.selection.read_text(encoding="utf-8"))
 
 
 def group(profile: str, target: str, method: str) -> dict[str, str]:

@@ -8,33 +8,34 @@ so a stage that was killed goes on with the first cell that is missing.
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
-import multiprocessing
 import os
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
-from encore import configuration, data, models, tracking
-from encore.policy import PolicySettings
+from encore import configuration, data, tracking
 from encore.tracking.files import read_yaml
 from encore.training import SFTSettings
-from experiments.g2is import evaluate
+from experiments import warm
+from experiments.g2is.forks import dealt, side_by_side
 from experiments.g2is.rows import tokenized
-from experiments.g2is.select import read_selection
-from experiments.g2is.settings import RUNS, Cell, group, settings
+from experiments.g2is.settings import RUNS, Cell, group, policy_of, read_selection, settings
 from experiments.options import arguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from encore.policy import PolicySettings
 
 PARAMS = [
     "profile",
     "tracking",
     "policy",
+    "g2is.policy",
     "g2is.sft",
     "g2is.evaluate",
     "g2is.targets",
@@ -49,7 +50,7 @@ PARAMS = [
     "g2is.keep_models",
 ]
 CELL_PARAMS = ("profile", "tracking", "policy")
-"""What a cell's own run depends on beside `g2is.sft`: the rest says which cells there are."""
+"""What a cell's own run depends on beside g2is.policy, g2is.sft and g2is.evaluate: the rest says which cells there are."""
 
 
 @tracking.stage_main
@@ -64,54 +65,31 @@ def main() -> None:
             (one.out / "skipped.json").write_text(json.dumps(chosen))
             print(f"g2is.train: {method} was not run on {one.target}: it {chosen['skipped']}")
             continue
+        (one.out / "skipped.json").unlink(missing_ok=True)  # of a run without what it needs
         indices = [pick["index"] for pick in chosen["picks"]]
         together.setdefault((one.seed, *indices), []).append(one)
-    shares = [list(together.values())[worker :: g2is.workers] for worker in range(g2is.workers)]
-    shares = [share for share in shares if share]
-    if len(shares) <= 1 or torch.cuda.is_available():
-        _work([cells for share in shares for cells in share])
-        return
-    from encore.training import sft  # noqa: F401  # what is imported before the fork is not imported by each child
+    # The longest first, so that no process is left with one alone.
+    cells = [together[chosen] for chosen in sorted(together, key=len, reverse=True)]
+    from encore.training import sft  # noqa: F401  # what is imported before the fork is not imported by each process
 
-    context = multiprocessing.get_context("fork")
-    children = [context.Process(target=_child, args=(share, os.getpid())) for share in shares]
-    try:
-        for child in children:
-            child.start()
-        for child in children:
-            child.join()
-    finally:  # of a stage that is stopped: it would wait for them
-        for child in children:
-            if child.is_alive():
-                child.terminate()
-    failed = [child.exitcode for child in children if child.exitcode]
-    if failed:
-        raise SystemExit(abs(failed[0]))  # the child has said why
-
-
-@tracking.stage_main
-def _child(share: Sequence[Sequence[Cell]], parent: int) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(1)
-    _work(share)
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent is gone: a killed stage must not go on training in the background."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    side_by_side(_work, dealt(cells, g2is.workers))
 
 
 def _work(share: Sequence[Sequence[Cell]]) -> None:
+    from experiments.g2is.evaluate import Tests
+
     read = configuration.read(PARAMS)
     g2is = settings()
     params = {
         **{key: read[key] for key in CELL_PARAMS},
-        "g2is": {key: read["g2is"][key] for key in ("sft", "evaluate")},
+        "g2is": {key: read["g2is"][key] for key in ("policy", "sft", "evaluate")},
     }
-    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    policy = policy_of(read)
     pool = data.read_instructions(RUNS / "data" / "pool.jsonl")
+    base = Base(policy)
+    tests = Tests(base.tokenizer, g2is.evaluate, policy.max_length)
+    gc.collect()
+    gc.freeze()  # transformers collects garbage around every training: without the modules, a tenth of its time
     for cells in share:
         trained: Trained | None = None
         for one in cells:
@@ -137,8 +115,8 @@ def _work(share: Sequence[Sequence[Cell]]) -> None:
                 run.tag({"target": one.target, "fraction": one.fraction})
                 chosen = [pool[pick["index"]] for pick in read_selection(one)["picks"]]
                 if trained is None:
-                    trained = train(run, policy, g2is.sft, chosen, one.seed, g2is.keep_models)
-                evaluate.evaluate(run, tested, trained.model, trained.tokenizer, g2is.evaluate, policy.max_length)
+                    trained = train(run, base, g2is.sft, chosen, one.seed, g2is.keep_models)
+                tests.evaluate(run, tested, trained.model)
                 run.result(trained.facts | {"shared_training": trained.used > 0})
                 trained.used += 1
 
@@ -147,6 +125,7 @@ def code() -> list[Path]:
     """The modules that a cell's result follows from: after an edit of theirs a finished cell is made again."""
     from encore.evaluation import answers
     from encore.training import supervised
+    from experiments.g2is import evaluate
 
     files = [__file__, *(module.__file__ for module in (evaluate, answers, supervised))]
     return [Path(os.path.relpath(file)) for file in files if file]
@@ -157,37 +136,55 @@ def _finished(out: Path, inputs_hash: str) -> bool:
     return path.is_file() and read_yaml(path)["inputs_hash"] == inputs_hash
 
 
+class Base:
+    """The untrained model, loaded once for all trainings of a process."""
+
+    def __init__(self, policy: PolicySettings) -> None:
+        from encore import models
+
+        self.policy = policy
+        self.model: PreTrainedModel | None
+        self.model, self.tokenizer = models.load(policy)
+
+    def fresh(self) -> PreTrainedModel:
+        """A copy of its own. A model on a GPU is loaded anew: two of them might not fit there."""
+        if self.model is not None and self.model.device.type == "cpu":
+            return copy.deepcopy(self.model)
+        if self.model is not None:
+            first, self.model = self.model, None
+            return first
+        from encore import models
+
+        return models.load(self.policy)[0]
+
+
 @dataclass
 class Trained:
     """A model and what its training took; `used` counts the cells that were tested with it."""
 
-    model: Any
-    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
     facts: dict[str, Any]
     used: int = 0
 
 
 def train(
-    run: tracking.Run,
-    policy: PolicySettings,
-    settings: SFTSettings,
-    chosen: list[data.Instruction],
-    seed: int,
-    keep: bool,
+    run: tracking.Run, base: Base, settings: SFTSettings, chosen: list[data.Instruction], seed: int, keep: bool
 ) -> Trained:
     """The base fine-tuned on `chosen`; with none, the base itself."""
+    import torch
+
     from encore.training import sft
 
     torch.manual_seed(seed)
-    model, tokenizer = models.load(policy)
+    model = base.fresh()
     facts: dict[str, Any] = {"examples": len(chosen), "steps": 0, "tokens": 0, "train_wall_s": 0.0}
     if not chosen:
-        return Trained(model, tokenizer, facts)
-    examples = tokenized(chosen, data.instruction_format(tokenizer), policy.max_length)
+        return Trained(model, facts)
+    examples = tokenized(chosen, data.instruction_format(base.tokenizer), base.policy.max_length)
     with run.phase("sft"):
         model, result = sft(
             model,
-            tokenizer,
+            base.tokenizer,
             examples,
             settings,
             seed=seed,
@@ -197,11 +194,12 @@ def train(
     run.count(tokens_trained=result.tokens, flops=tracking.flops(model.config, result.tokens, training=True))
     if keep:
         model.save_pretrained(run.out / "model")
-        tokenizer.save_pretrained(run.out / "model")
+        base.tokenizer.save_pretrained(run.out / "model")
     wall_s = run.costs.totals()["phases"]["sft"]["wall_s"]
     facts |= {"steps": result.steps, "tokens": result.tokens, "loss": result.final_loss, "train_wall_s": wall_s}
-    return Trained(model, tokenizer, facts)
+    return Trained(model, facts)
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.g2is.train")
     main()

@@ -14,24 +14,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import get_scheduler
-
-from encore import configuration, data, models, tracking
-from encore.policy import PolicySettings
-from encore.selection import budget
-from encore.training import SFTSettings, sft
+from encore import configuration, data, tracking
+from encore.training import SFTSettings
+from experiments import warm
 from experiments.g2is.rows import tokenized
-from experiments.g2is.settings import RUNS, WarmupSettings
+from experiments.g2is.settings import RUNS, WarmupSettings, policy_of
 
-PARAMS = ["profile", "tracking", "policy", "g2is.warmup"]
+PARAMS = ["profile", "tracking", "policy", "g2is.policy", "g2is.warmup"]
 KEPT = ("adapter_model.safetensors", "adapter_config.json", "optimizer.pt")
 
 
 @tracking.stage_main
 def main() -> None:
+    import torch
+
+    from encore import models
+    from encore.selection import budget
+    from encore.training import sft
+
     params = configuration.read(PARAMS)
-    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    policy = policy_of(params)
     warmup = configuration.build(WarmupSettings, params["g2is"]["warmup"], "g2is.warmup")
     pool = RUNS / "data" / "pool.jsonl"
     with tracking.start(
@@ -88,6 +90,9 @@ def with_checkpoints(settings: SFTSettings, examples: int, number: int) -> SFTSe
 
 def mean_learning_rates(settings: SFTSettings, total: int, checkpoints: list[int]) -> list[float]:
     """Mean learning rate of the steps up to each checkpoint since the one before: LESS's weights of checkpoints."""
+    import torch
+    from transformers import get_scheduler
+
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
     warmup = int(settings.warmup_share * total) if settings.warmup_share < 1 else int(settings.warmup_share)
     scheduler = get_scheduler(settings.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=total)
@@ -110,4 +115,5 @@ def checkpoints(folder: Path = RUNS / "warmup") -> list[tuple[Path, float]]:
 
 
 if __name__ == "__main__":
+    warm.delegate("experiments.g2is.warmup")
     main()

@@ -54,6 +54,9 @@ class SelectionContext:
     """Of each target example; empty: all are of one."""
     targets: Sequence[str] = ()
     """The target (benchmark) that each target example stands for; empty: all of one. See `registry.Method.select`."""
+    pool_families: Sequence[str] | None = None
+    """The kind of task that each pool example is of, where that is known: for a control that may know it."""
+    target_families: Sequence[str] | None = None
     lengths: Sequence[int] | None = None
     """Tokens of each pool example."""
     losses: Float[Tensor, " examples"] | None = None
@@ -71,9 +74,9 @@ class SelectionContext:
     def __post_init__(self) -> None:
         check_texts(self.pool_texts, self.target_texts)
         _ = self.budget
-        for name in ("pool_prompts", "pool_representations", "lengths", "losses"):
+        for name in ("pool_prompts", "pool_families", "pool_representations", "lengths", "losses"):
             self._check_column(name, self.n)
-        for name in ("target_prompts", "target_representations", "subtasks", "targets"):
+        for name in ("target_prompts", "target_families", "target_representations", "subtasks", "targets"):
             self._check_column(name, len(self.target_texts))
         check_features(self.pool_features, self.target_features, self.n, len(self.target_texts))
 
@@ -148,6 +151,7 @@ class SelectionContext:
         return self.changed(
             target_texts=part(self.target_texts),
             target_prompts=part(self.target_prompts),
+            target_families=part(self.target_families),
             target_features={kind: [part(one) for one in every] for kind, every in self.target_features.items()},
             target_representations=part(self.target_representations),
             subtasks=part(self.subtasks),

@@ -51,6 +51,8 @@ def context(**changes: Any) -> SelectionContext:
         "pool_representations": random.normal(size=(N, 9)),
         "target_representations": random.normal(size=(TARGETS, 9)),
         "embeddings": embed,
+        "pool_families": ["sums", "verses"] * (N // 2),
+        "target_families": ["sums"] * TARGETS,
     }
     return SelectionContext(**fields | changes)
 
@@ -114,6 +116,7 @@ def test_a_union_serves_each_target_in_turn(name):
         alone = context(
             target_texts=given.target_texts[:4],
             target_prompts=given.target_prompts[:4],
+            target_families=given.target_families[:4],
             target_features={"sgd": [one[:4] for one in given.target_features["sgd"]]},
             target_representations=given.target_representations[:4],
             subtasks=given.subtasks[:4],
@@ -140,7 +143,7 @@ def test_says_what_it_lacks(name):
     """With texts alone a method chooses, or gives its reason in `skip` and, in one line, in `select`."""
     given = context(
         pool_features={}, target_features={}, lengths=None, losses=None, pool_representations=None,
-        target_representations=None, embeddings=None,
+        target_representations=None, embeddings=None, pool_families=None, target_families=None,
     )  # fmt: skip
     reason = method(name).skip(given)
     assert (reason is None) == (name in ("bm25", "dsir", "full", "random"))
@@ -158,6 +161,18 @@ def test_names_are_those_of_the_issue():
         "g2is g2is_without_graph g2is_without_gradient less sentence_bert bm25 dsir rds perplexity length random full"
     )
     assert names() == sorted(wanted.split())
+
+
+def test_an_oracle_draws_from_the_targets_families_alone():
+    given = context(parameters={"within": "target_families"})
+    found = method("random").select(given)
+    check(found, given, "random")
+    assert {given.pool_families[place] for place in found.indices} == {"sums"}
+    assert found.indices != method("random").select(given.changed(seed=4)).indices
+    whole = method("random").select(given.changed(fraction=1.0))
+    assert sorted(whole.indices) == list(range(0, N, 2)), "all there are of them, however many are asked for"
+    other = context(parameters={"within": "target_families"}, target_families=["prose"] * TARGETS)
+    assert method("random").skip(other) == "needs a family that pool and targets share"
 
 
 def test_an_unknown_method():
