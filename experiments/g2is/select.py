@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def choose_all(g2is: G2isSettings, out: Path, kept: Path, targets: Sequence[str]) -> None:
-    """Writes what every arm chooses for some targets under `out`; and under `kept`, by target, a row for each choice."""
+    """Writes what every arm chooses for `targets` under `out`, and a row for each choice under `kept`."""
     rows = data.read_instructions(RUNS / "data" / "pool.jsonl")
     embed = _embedder()
     untrained = [name for name in g2is.variants if name not in g2is.methods]

@@ -50,7 +50,7 @@ PARAMS = [
     "g2is.keep_models",
 ]
 CELL_PARAMS = ("profile", "tracking", "policy")
-"""What a cell's own run depends on beside g2is.policy, g2is.sft and g2is.evaluate: the rest says which cells there are."""
+"""What a cell depends on beside g2is.policy, g2is.sft and g2is.evaluate; the rest of `PARAMS` says which there are."""
 
 
 @tracking.stage_main
