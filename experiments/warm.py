@@ -8,6 +8,7 @@ the same result, later. The fork computes in a process that has computed nothing
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -94,6 +95,7 @@ def serve(path: str, paper: str) -> None:
         select.select([listener], [], [])  # if everything is up to date, nobody asks
         for name in (*IMPORTS[paper], "encore.tracking.mlflow_client"):
             importlib.import_module(name)
+        gc.freeze()  # a fork's collections need not walk what is imported
         while True:
             connection, _ = listener.accept()
             with connection:
