@@ -24,6 +24,7 @@ from encore.environments import Tasks
 from encore.policy import PolicySettings
 from encore.training import SFTSettings, sft
 from encore.training.agents import AgentRLSettings, agent_rl
+from encore.training.whole import will_shard
 from encore.trajectories import Example, Trajectory, tokenize
 
 START = "start"
@@ -66,7 +67,14 @@ class Loaded:
 
 def base(policy: PolicySettings) -> Loaded:
     """The policy that nothing was done to."""
-    return Loaded(*models.load(policy))
+    return _load(policy)
+
+
+def _load(policy: PolicySettings, source: Path | None = None) -> Loaded:
+    """The policy of `source`; where weights are to be sharded on the CPU, from which each process takes its part."""
+    if will_shard():
+        policy = dataclasses.replace(policy, device="cpu")
+    return Loaded(*models.load(policy, source))
 
 
 def imitate(
@@ -81,7 +89,8 @@ def imitate(
     if run.checkpoint != START and not (run.checkpoint or "").startswith("rl/"):
         half = Half(run, "sft")
         torch.manual_seed(seed)
-        model, tokenizer = models.load(policy)
+        loaded = _load(policy)
+        model, tokenizer = loaded.model, loaded.tokenizer
         chat = chat_format(tokenizer)
         examples = [tokenize(trajectory, chat, policy.max_length) for trajectory in trajectories]
         with half.phase("sft"):
@@ -105,8 +114,9 @@ def imitate(
             run.commit(START)
             shutil.rmtree(half.checkpoints, ignore_errors=True)
         ranks.wait()
+        del loaded, model, trained  # their memory, before the next model is loaded
     # From the folder also in the session that made it, so that a resumed run cannot differ.
-    return Loaded(*models.load(policy, source=start))
+    return _load(policy, start)
 
 
 def explore(
