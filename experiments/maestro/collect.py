@@ -20,6 +20,7 @@ from experiments.maestro.settings import RUNS, MaestroSettings, cell
 
 COUNTERS = ("tokens_trained", "tokens_generated", "flops", "energy_kwh", "price")
 TRAINING = ("sft", "rollout", "reward", "update")
+CURVES = ("conductor/entropy", "conductor/temperature", "rl/entropy")
 STAND_INS = {"reasoning": "Reasoning", "choice": "Choice", "rewriting": "Rewriting", "translation": "Translation"}
 
 
@@ -34,6 +35,7 @@ class Result:
         response_tokens, format_share: means over items, by seed.
         training_s: seconds of training by seed, the phases of `phases` summed; 0 for an arm that trains nothing.
         weights: histories of the rewards' mean weights by seed: (rewards, [steps, K]); empty for supervised arms.
+        curves: by seed, the values of CURVES step by step, those that the arm has.
     """
 
     benchmark: str
@@ -48,6 +50,7 @@ class Result:
     phases: dict[str, float] = field(default_factory=dict)
     costs: dict[str, float | None] = field(default_factory=dict)
     weights: list[tuple[list[str], np.ndarray]] = field(default_factory=list)
+    curves: list[dict[str, np.ndarray]] = field(default_factory=list)
     skipped: str = ""
 
     @property
@@ -116,6 +119,7 @@ def _result(benchmark: str, one: Arm, seeds: list[int], judged: bool) -> tuple[R
     """The arm's result and the ids of the items, which must be the same under every seed."""
     scores, by_rule, lengths, formatted, training, weights = [], [], [], [], [], []
     undecided: list[float] = []
+    curves: list[dict[str, np.ndarray]] = []
     ids: list[str] | None = None
     phases: dict[str, float] = defaultdict(float)
     costs: dict[str, float | None] = dict.fromkeys(COUNTERS, 0.0)
@@ -147,6 +151,7 @@ def _result(benchmark: str, one: Arm, seeds: list[int], judged: bool) -> tuple[R
         history = trained / "weights.json"
         if history.is_file():
             weights.append(_weights(json.loads(history.read_text(encoding="utf-8"))))
+            curves.append(_curves(trained / "metrics.jsonl"))
     result = Result(
         benchmark,
         one,
@@ -160,6 +165,7 @@ def _result(benchmark: str, one: Arm, seeds: list[int], judged: bool) -> tuple[R
         dict(phases),
         costs,
         weights,
+        curves,
     )
     return result, ids or []
 
@@ -167,6 +173,15 @@ def _result(benchmark: str, one: Arm, seeds: list[int], judged: bool) -> tuple[R
 def _weights(content: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
     lines = sorted(content["history"], key=lambda line: line["step"])
     return list(content["rewards"]), np.asarray([line["weights"] for line in lines], dtype=float)
+
+
+def _curves(path: Path) -> dict[str, np.ndarray]:
+    lines = [json.loads(line) for line in _read(path).splitlines()]
+    return {
+        name: np.asarray([line[name] for line in lines if name in line], dtype=float)
+        for name in CURVES
+        if any(name in line for line in lines)
+    }
 
 
 def _read(path: Path) -> str:

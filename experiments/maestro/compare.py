@@ -156,6 +156,7 @@ def main() -> None:
         for name, heading, figure in (
             ("weights", "Weights over the training", plots.trajectories(found)),
             ("heat-map", "Weights at its end", plots.heat_map(found)),
+            ("conductor", "Entropy and temperature", plots.inner_life(found)),
         ):
             if figure is not None:
                 run.figure(name, figure)

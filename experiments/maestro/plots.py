@@ -1,4 +1,4 @@
-"""Figure 3: how the Conductor's weights move, by benchmark, as curves and as a heat map."""
+"""Figure 3: how the Conductor's weights move, by benchmark, as curves and as a heat map; entropy and temperature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from encore.report.plots import INK, LINE, MUTED
-from experiments.maestro.collect import Collected, Result
+from experiments.maestro.collect import CURVES, Collected, Result
 
 
 def trajectories(found: Collected, method: str = "ours") -> Figure | None:
@@ -61,6 +61,35 @@ def heat_map(found: Collected) -> Figure | None:
     axes.set_yticks(range(len(labels)), labels, fontsize=8, color=INK)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return figure
+
+
+def inner_life(found: Collected, method: str = "ours") -> Figure | None:
+    """Entropy and temperature of the Conductor and entropy of the policy over the steps: a panel each, a line for each
+    benchmark (the mean over seeds), faint lines its seeds."""
+    shown = _shown(found, method)
+    if not shown or any(not one.curves for _, one in shown):
+        return None
+    figure = Figure(figsize=(9.6, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(CURVES))
+    heads = ("Conductor's entropy, nats", "Conductor's temperature", "policy's entropy, nats")
+    for axes, name, head in zip(panels, CURVES, heads, strict=True):
+        for place, (title, result) in enumerate(shown):
+            colour = f"C{place}"
+            by_seed = [curves[name] for curves in result.curves]
+            for values in by_seed:
+                axes.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.25, linewidth=0.8)
+            mean = np.mean(by_seed, axis=0)
+            axes.plot(np.arange(1, len(mean) + 1), mean, color=colour, linewidth=1.8, label=title)
+        if name == "conductor/entropy":
+            most = np.log(len(shown[0][1].weights[0][0]))
+            axes.axhline(most, color=LINE, linewidth=0.8, linestyle=":")
+            axes.set_ylim(0, 1.08 * most)
+        axes.set_title(head, fontsize=9, color=INK)
+        axes.set_xlabel("step of the policy", fontsize=8, color=MUTED)
+        axes.tick_params(labelsize=8, colors=MUTED)
+        axes.spines[:].set_color(MUTED)
+    panels[0].legend(fontsize=7, framealpha=0, labelcolor=INK, loc="lower left")
     return figure
 
 

@@ -20,6 +20,7 @@ from encore.benchmarks import Item
 from encore.errors import UserError
 from experiments.maestro.arms import ARMS, arm
 from experiments.maestro.settings import MaestroSettings, section
+from experiments.maestro.train import resolved
 from tests.encore.evaluation.judge_double import Bench, served
 
 STAGES = """
@@ -71,7 +72,7 @@ def test_the_table_follows_from_the_answers(finished):
     assert judged["equal"]["gain"]["difference"] == pytest.approx((scores["ours"] - scores["equal"]).mean())
     assert judged["nover"]["verdict"] == "not run"
     page = (finished.path / "report/maestro.html").read_text(encoding="utf-8")
-    assert "MAESTRO" in page and "substitute" in page and page.count("<svg") == 2 and "<script" not in page
+    assert "MAESTRO" in page and "substitute" in page and page.count("<svg") == 3 and "<script" not in page
     text = (runs / "compare/comparison.md").read_text(encoding="utf-8")
     assert "needs the endpoint of a judge" in text and "Table 2" in text
     assert (runs / "compare/table.txt").read_text().strip()
@@ -158,6 +159,37 @@ def test_with_a_judge_the_stages_ask_it_and_the_tables_name_it(finished):
     assert "by wise" in text and "(substitute)" not in text
 
 
+@pytest.mark.slow
+def test_real_rows_run_through(checkout_factory, shared):
+    """ToMBench from a local folder: data, start, preference, a few steps of two arms, answers, each with its score."""
+    checkout = checkout_factory("tombench")
+    checkout.compose(
+        "maestro.benchmarks.source=local",
+        f"maestro.benchmarks.path={shared('data/nover')}",
+        "maestro.benchmarks.names=[tombench]",
+        "maestro.benchmarks.train=8",
+        "maestro.benchmarks.test=4",
+        "maestro.benchmarks.validation=12",
+        "maestro.methods=[base,ours]",
+        "maestro.warmup.examples=12",
+        "maestro.preference.pairs=12",
+        "maestro.preference.held_out=4",
+        "maestro.rl.steps=2",
+    )
+    names = ("data", "start", "preference", "train", "evaluate")
+    run_stages(checkout, [f"{name} --benchmark tombench" for name in names])
+    runs = checkout.path / "runs/maestro"
+    tests = [json.loads(line) for line in (runs / "data/tombench/test.jsonl").read_text("utf-8").splitlines()]
+    for method in ("base", "ours"):
+        lines = (runs / f"evaluate/tombench/{method}-0/tables/answers.jsonl").read_text("utf-8").splitlines()
+        answers = [json.loads(line) for line in lines]
+        assert [(row["id"], row["reference"]) for row in answers] == [(row["id"], row["reference"]) for row in tests]
+        assert all(row["score"] in (0.0, 1.0) and row["tokens"] > 0 for row in answers)
+    weights = read_json(runs / "train/tombench/ours-0/weights.json")
+    assert [line["step"] for line in weights["history"]] == [1, 2]
+    assert read_json(runs / "data/tombench/benchmark.json")["metric"] == "option_match"
+
+
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu", "paper"])
 def test_every_profile_s_arms_can_be_made(profile, tmp_path, monkeypatch):
     root = profiles.CONF.resolve()
@@ -216,6 +248,31 @@ def test_a_cell_s_hash_holds_the_code_that_dvc_watches(stage):
         in_parameters |= {path.as_posix() for path in CODE}
     watched = {path for path in deps if not path.startswith("runs/")} - in_parameters
     assert {path.as_posix() for path in module.CODE} == watched
+
+
+@pytest.mark.parametrize(("profile", "named", "dtype"), [("laptop", "", "float32"), ("laptop", "bfloat16", "bfloat16")])
+def test_the_preference_model_lies_where_the_policy_does(profile, named, dtype, tmp_path):
+    """And is as precise, unless `maestro.rewards.parameters` says otherwise."""
+    overrides = [f"+maestro.rewards.parameters.preference.dtype={named}"] if named else []
+    composed = profiles.compose(profile, overrides, tmp_path / "params.yaml", profiles.CONF.resolve())
+    params = yaml.safe_load(composed.read_text())
+    params["policy"]["device"] = "cuda"
+    chosen = resolved(params, "rewriting", arm("ours"))["maestro"]["rewards"]["preference"]
+    assert (chosen["device"], chosen["dtype"]) == ("cuda", dtype)
+    assert chosen["model"] == "runs/maestro/preference/rewriting/model"
+    params["policy"]["dtype"] = "float16"
+    chosen = resolved(params, "rewriting", arm("ours"))["maestro"]["rewards"]["preference"]
+    assert chosen["dtype"] == (named or "float16")
+
+
+def test_the_full_set_holds_every_ablation(tmp_path):
+    """`maestro.full=true` composes to every arm, single rewards and points of the grid."""
+    composed = profiles.compose("laptop", ["maestro.full=true"], tmp_path / "params.yaml", profiles.CONF.resolve())
+    maestro = configuration.build(MaestroSettings, yaml.safe_load(composed.read_text())["maestro"], "maestro")
+    names = {one.name for one in maestro.arms()}
+    assert names >= set(ARMS) and {f"static_{point}" for point in maestro.static} <= names
+    assert {f"single_{reward}" for reward in maestro.rewards.names} <= names
+    assert arm("ours_mean").rl == {"pooling": "mean"}
 
 
 def test_families_of_arms():
