@@ -24,7 +24,7 @@ from encore.gradients import Store
 from experiments.g2is import claims, reported, select
 from experiments.g2is import data as data_stage
 from experiments.g2is.paired import Gain, gain
-from experiments.g2is.settings import G2isSettings
+from experiments.g2is.settings import G2isSettings, policy_of
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ["base", "random", "less", "g2is", "bm25", "full"]
@@ -259,6 +259,8 @@ def test_every_profile_is_valid(profile, tmp_path, monkeypatch):
     params = yaml.safe_load(composed.read_text(encoding="utf-8"))
     g2is = configuration.build(G2isSettings, params["g2is"], "g2is")
     assert {"base", "random", "less", "g2is"} <= set(g2is.methods)
+    source = {"paper": "meta-llama/Llama-3.1-8B"}.get(profile, params["policy"]["source"])
+    assert policy_of(params).source == source, "the paper profile has a backbone of its own for this paper"
     assert "full" in [*g2is.methods, *g2is.method_sets["full_True"]]
     for method in g2is.methods:
         names = [cell.name for cell in g2is.cells(method)]

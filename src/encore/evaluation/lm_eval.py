@@ -80,7 +80,7 @@ def evaluate_tasks(
 ) -> dict[str, TaskScore]:
     """The harness's own tasks for `targets` (names of `HARNESS_TASKS`), whose data come from the hub.
 
-    Raises UserError for a target without such a task, or where the harness is not installed.
+    Raises UserError for a target without such a task, where the harness is not installed, or without a network.
     """
     scores = {}
     for target in targets:
@@ -114,15 +114,24 @@ def _run(
     wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     # A folder alone: reading the harness's thousands of task files takes longer than a small test.
     manager = None if folder is None else TaskManager(include_path=str(folder), include_defaults=False)
-    found = simple_evaluate(
-        model=wrapped,
-        tasks=tasks,
-        task_manager=manager,
-        apply_chat_template=bool(tokenizer.chat_template),
-        log_samples=True,
-        bootstrap_iters=0,
-        **options,
-    )
+    try:
+        found = simple_evaluate(
+            model=wrapped,
+            tasks=tasks,
+            task_manager=manager,
+            apply_chat_template=bool(tokenizer.chat_template),
+            log_samples=True,
+            bootstrap_iters=0,
+            **options,
+        )
+    except OSError as error:  # of the hub: no network, offline mode, a data set that is not there
+        if folder is not None:
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"task {tasks[0]} of lm-evaluation-harness needs its data from the hub ({reason}): run with a network and "
+            "without HF_HUB_OFFLINE, or set g2is.evaluate.by to own or lm_eval, which need neither"
+        ) from error
     if found is None:
         raise UserError("lm-evaluation-harness gave no result in this process: evaluate in the first process only")
     return dict(found)

@@ -147,7 +147,7 @@ def make(
     plans = []
     for label, own in backbones.items():
         params = compose(profile, [*own, *overrides], conf) if own else first
-        subject = Subject.of(label or str(params["policy"]["source"]), params)
+        subject = Subject.of(label, params, name)
         progress(f"{name}: {subject.name}")
         try:
             plans.append(_with(subject, planned(subject), stages_of(name, params, pipeline), list(own), build))
@@ -169,10 +169,13 @@ def _with(
             paper_plan.build(made)
         built = made.built
     on_cpu = subject.policy.device == "cpu"
+    launching = launch.settings(subject.params)
     fits = (
         []
         if on_cpu
-        else [launch.fit(subject.backbone, subject.policy, subject.planning, load) for load in paper_plan.loads]
+        else [
+            launch.fit(subject.backbone, subject.policy, subject.planning, load, launching) for load in paper_plan.loads
+        ]
     )
     planned = [_stage(subject, stage, paper_plan) for stage in stages]
     warnings = list(paper_plan.warnings)
@@ -206,7 +209,9 @@ def _with(
 
 
 def _stage(subject: Subject, stage: Stage, paper_plan: paper.PaperPlan) -> StagePlan:
-    several = stage.name in paper_plan.several
+    launching = launch.settings(subject.params)
+    launched = stage.name in paper_plan.launched and launching.processes > 1
+    several = launched or stage.name in paper_plan.several
     planned = StagePlan(stage.name, len(stage.cells), stage.description, NO_ESTIMATE, several=several)
     rule = paper_plan.rules.get(stage.name)
     if rule is None:
@@ -230,24 +235,42 @@ def _stage(subject: Subject, stage: Stage, paper_plan: paper.PaperPlan) -> Stage
     planned.estimate = NO_ESTIMATE if unknown else "estimated" if planned.phases else CPU_ONLY
     if planned.phases and subject.policy.device != "cpu" and stage.cells:
         command = stage.command_of(stage.cells[-1])
-        planned.launch = launch.command(command, "ddp", subject.planning.gpus) if several else command
+        if launched:
+            planned.launch = launch.started(command, launching)
+        else:
+            planned.launch = launch.command(command, "ddp", subject.planning.gpus) if several else command
     return planned
 
 
 def _memory_warnings(fits: list[launch.Fit], stages: list[StagePlan], subject: Subject) -> list[str]:
-    """What is too large for a GPU that holds all weights, and what to do about it."""
-    too_large = [one for one in fits if one.verdict != "fits one GPU"]
-    if not too_large:
-        return []
-    whole = ", ".join(f"{one.load.phase} {one.replicated.total / memory.GB:.0f}" for one in too_large)
-    parts = ", ".join(f"{one.load.phase} {one.sharded.total / memory.GB:.0f}" for one in too_large)
-    alone = [stage.name for stage in stages if stage.phases and not stage.several]
-    return [
-        f"too large for a GPU that holds all weights ({too_large[0].capacity / memory.GB:.0f} GB may be used): {whole} "
-        f"GB. Under FSDP on {subject.planning.gpus} GPUs each would hold: {parts} GB. Encore's trainers were never "
-        "tried under FSDP (rollouts play with the whole model): until they are, set lora_rank, or shorten the context",
-        *([f"these stages run in one process, on one GPU a cell: {', '.join(alone)}"] if alone else []),
-    ]
+    """What is too large for the GPUs that hold it, and what to do about it."""
+    too_large = [one for one in fits if not one.planned and one.verdict != "fits one GPU"]
+    sharded = [one for one in fits if one.planned]
+    lines = []
+    if too_large:
+        whole = ", ".join(f"{one.load.phase} {one.replicated.total / memory.GB:.0f}" for one in too_large)
+        lines.append(
+            f"too large for a GPU that holds all weights ({too_large[0].capacity / memory.GB:.0f} GB may be used): "
+            f"{whole} GB. Set lora_rank, shorten the context, or lower what is computed at once"
+        )
+        alone = [stage.name for stage in stages if stage.phases and not stage.several]
+        if alone:
+            lines.append(f"these stages run in one process, on one GPU a cell: {', '.join(alone)}")
+    for one in sharded:
+        if one.sharded.total > one.capacity:
+            lines.append(
+                f"{one.load.phase} does not fit: {one.sharded.total / memory.GB:.0f} GB a GPU under FSDP on "
+                f"{one.processes}, of {one.capacity / memory.GB:.0f} GB: raise launch.processes, or lower device_batch"
+            )
+    if sharded:
+        copies = 1 + max(one.load.copies for one in sharded)
+        host_gb = copies * subject.backbone.parameters * memory.BYTES[subject.policy.dtype] / memory.GB
+        lines.append(
+            "training under FSDP was checked on CPUs with small models (two processes learn what one learns), and "
+            f"never run on GPUs; before weights are dealt out each process holds {host_gb:.0f} GB of the machine's "
+            f"memory, {host_gb * sharded[0].processes:.0f} GB together"
+        )
+    return lines
 
 
 def _beside(one: paper.Reported, subject: Subject, devices: int | None) -> dict[str, Any]:
@@ -257,7 +280,8 @@ def _beside(one: paper.Reported, subject: Subject, devices: int | None) -> dict[
 
 
 def _told(one: launch.Fit) -> dict[str, Any]:
-    parts = {name: value / memory.GB for name, value in dataclasses.asdict(one.replicated).items() if value}
+    shown = one.sharded if one.planned else one.replicated
+    parts = {name: value / memory.GB for name, value in dataclasses.asdict(shown).items() if value}
     return {
         "phase": one.load.phase,
         "one_gpu_gb": one.replicated.total / memory.GB,

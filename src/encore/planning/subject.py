@@ -67,11 +67,15 @@ class Subject:
     _episodes: dict[str, Episodes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, params: Mapping[str, Any]) -> Subject:
-        """From composed parameters; raises UserError for what the settings of policy, planning or tracking refuse."""
-        policy = configuration.build(PolicySettings, params["policy"], "policy")
+    def of(cls, name: str, params: Mapping[str, Any], paper: str) -> Subject:
+        """From composed parameters; raises UserError for what the settings of policy, planning or tracking refuse.
+
+        A paper's own section may change the policy that all share. Without a `name` it is the policy's source.
+        """
+        own = (params.get(paper) or {}).get("policy") or {}
+        policy = configuration.build(PolicySettings, {**params["policy"], **own}, "policy")
         planning = configuration.build(PlanningSettings, params.get("planning") or {}, "planning")
-        return cls(name, params, policy, planning, backbone(policy))
+        return cls(name or policy.source, params, policy, planning, backbone(policy))
 
     def section(self, key: str) -> dict[str, Any]:
         """A section of the parameters. Raises UserError if the profile has none."""

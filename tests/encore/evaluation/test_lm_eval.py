@@ -80,6 +80,15 @@ def test_outcomes_are_what_the_model_does(tiny, tmp_path):
         assert outcome["score"] == (max(likelihoods, key=likelihoods.get) == row.response)
 
 
+@pytest.mark.slow
+def test_the_harness_own_tasks_say_in_one_line_that_they_need_the_hub(tiny):
+    if lm_eval.why_not():
+        pytest.skip(f"the adapter {lm_eval.why_not()}")
+    with pytest.raises(UserError, match=r"gsm8k_cot .* needs its data from the hub .*: run with a network") as caught:
+        lm_eval.evaluate_tasks(*tiny[:2], ["gsm8k"], limit=1)  # the tests run with HF_HUB_OFFLINE
+    assert "\n" not in str(caught.value)
+
+
 def _log_likelihood(model, tokenizer, prompt, label):
     answer = tokenizer(label, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
