@@ -99,7 +99,7 @@ def plan(subject: Subject) -> PaperPlan:
                 )
 
     def build(bench: Bench) -> None:
-        first = prism.environments[0]
+        bench.launcher()
         for name in prism.environments:
             bench.environment(name)
         bench.probe(first)
@@ -110,6 +110,7 @@ def plan(subject: Subject) -> PaperPlan:
                 method = next(one for one in prism.methods if arbitration.arm(one).algorithm == algorithm)
                 recipe = recipe_of(prism, name, method, prism.rl[name].tasks_per_iteration, 1)
                 bench.agent_rl(f"prism.rl.{name}", dataclasses.replace(recipe, algorithm=algorithm), name)
+        bench.rollout_engine(prism.rl[first])
         bench.vllm(evaluation.max_action_tokens, evaluation.temperature, evaluation.batch_size)
 
     def printed() -> list[Reported]:
@@ -121,6 +122,7 @@ def plan(subject: Subject) -> PaperPlan:
             found.append(Reported(f"{name} {method}", duration, seconds(duration) / 3600, works))
         return found
 
+    first = prism.environments[0]
     tokens = float(prism.probe.batch_tokens)
     shares = [costs.learned_share(subject, name) for name in prism.environments]
     rates = {"prism.sft.learning_rate": prism.sft.learning_rate} | {
@@ -138,11 +140,19 @@ def plan(subject: Subject) -> PaperPlan:
         },
         loads=[
             Load("probe", tokens, tokens * max(shares), optimizer=False),
-            costs.sft_load(subject, prism.sft, "SFT", max(shares)),
-            *[costs.agent_load(subject, prism.rl[name], f"RL, update ({name})") for name in prism.environments[:1]],
-            costs.rollout_load(subject, prism.rl[prism.environments[0]]),
+            costs.play_load(subject, prism.pass_rates.batch_size, "pass rates"),
+            *[
+                dataclasses.replace(load, launched=True)
+                for load in (
+                    costs.sft_load(subject, prism.sft, "SFT", max(shares)),
+                    costs.agent_load(subject, prism.rl[first], f"RL, update ({first})"),
+                    costs.rollout_load(subject, prism.rl[first]),
+                )
+            ],
+            costs.play_load(subject, evaluation.batch_size, "evaluate"),
         ],
         build=build,
+        launched=frozenset({"prism.train"}),
         checked=[
             f"section prism: {len(prism.methods)} arms, {len(prism.environments)} environments, {len(prism.seeds)} "
             "seeds; each arm splits invented columns",

@@ -64,15 +64,14 @@ def restart(module: str, settings: LaunchSettings, device: str) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if not Path(settings.config).is_file():
-        raise UserError(f"launch.config is '{settings.config}': there is no such file; choose one of conf/accelerate/")
+    sharded = shards(settings)
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if not on_cpu and torch.cuda.device_count() < settings.processes:
         raise UserError(
             f"launch.processes is {settings.processes}, and this machine shows torch {torch.cuda.device_count()} GPUs: "
             "lower it, or set policy.device: cpu"
         )
-    if on_cpu and _shards(Path(settings.config)):
+    if on_cpu and sharded:
         raise UserError(
             f"launch.config is {settings.config}, and accelerate shards no weights on CPUs: choose "
             "conf/accelerate/ddp.yaml"
@@ -93,10 +92,14 @@ def restart(module: str, settings: LaunchSettings, device: str) -> None:
         raise SystemExit(128 + int(error.sigval)) from error
 
 
-def _shards(config: Path) -> bool:
+def shards(settings: LaunchSettings) -> bool:
+    """Whether the launcher's file deals weights out (FSDP). Raises UserError if it is not there."""
     import yaml
 
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    path = Path(settings.config)
+    if not path.is_file():
+        raise UserError(f"launch.config is '{path}': there is no such file; choose one of conf/accelerate/")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     return isinstance(content, dict) and content.get("distributed_type") == "FSDP"
 
 

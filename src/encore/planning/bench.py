@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encore.errors import UserError
+from encore.planning import launch
 from encore.planning.architectures import small
 from encore.planning.subject import Episodes, Subject
 from encore.training import SFTSettings
@@ -218,6 +219,7 @@ class Bench:
                 lora_rank=min(settings.lora_rank, 4),
                 device_batch=min(settings.device_batch, 4),
                 checkpoint_every=1,
+                rollout="transformers",  # vLLM is built apart, as far as it goes without a GPU
                 guard=dataclasses.replace(
                     settings.guard, max_invalid_share=1.0, min_entropy=0.0, max_entropy=1e9, patience=10
                 ),
@@ -294,6 +296,36 @@ class Bench:
         )
         return f"TRL GRPOTrainer, KL {settings.kl:g}: {result.responses} responses, rewards format and length"
 
+    def launcher(self) -> None:
+        """What starts a training in several processes; none is started."""
+        launching = launch.settings(self.subject.params)
+        if launching.processes > 1:
+            self.add("launcher", lambda: launch.checked(launching))
+
+    def rollout_engine(self, settings: AgentRLSettings) -> None:
+        """TRL's configuration with the engine of rollouts; the engine itself needs vLLM and a GPU."""
+        if settings.rollout == "transformers":
+            return
+
+        def make() -> str:
+            import importlib.util
+
+            from trl import GRPOConfig
+
+            from encore.training.agents import engines
+
+            given = engines.arguments(settings, self.subject.policy.max_length)
+            config = GRPOConfig(output_dir=str(self.checkpoints()), use_cpu=True, bf16=False, report_to=[], **given)
+            cap = config.vllm_importance_sampling_clip_max
+            correction = f"importance ratio cut at {cap:g}" if config.vllm_importance_sampling_correction else "none"
+            there = "is installed" if importlib.util.find_spec("vllm") else "is not installed"
+            how = f"GRPOConfig built, vllm_mode {config.vllm_mode}, correction: {correction}"
+            if settings.rollout == "vllm_server":
+                how += f"; {trained_serve_command(self.subject)}"
+            return f"{how}; no engine started (vLLM {there} here)"
+
+        self.add(f"engine of rollouts ({settings.rollout})", make)
+
     def vllm(self, max_action_tokens: int, temperature: float, rows: int) -> None:
         """The policy over a vLLM server: client, sampling and session; no server is asked."""
 
@@ -321,6 +353,12 @@ def serve_command(subject: Subject) -> str:
         f"vllm serve {policy.source} --dtype {policy.dtype} --max-model-len {policy.max_length} "
         "--logprobs-mode processed_logprobs --generation-config vllm --enable-prefix-caching"
     )
+
+
+def trained_serve_command(subject: Subject) -> str:
+    """What starts the server of a training (`rollout: vllm_server`), which takes new weights, as TRL wants it."""
+    transfer = """VLLM_SERVER_DEV_MODE=1 %s --weight-transfer-config '{"backend": "nccl"}'"""
+    return transfer % serve_command(subject)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from encore.planning.architectures import Backbone
-from encore.planning.memory import BYTES, Load, lora_parameters
+from encore.planning.memory import BYTES, GB, Load, lora_parameters
 from encore.planning.subject import Subject
 from encore.planning.work import Work
 from encore.training import SFTSettings
@@ -111,17 +111,27 @@ def agent_load(subject: Subject, settings: AgentRLSettings, phase: str) -> Load:
 
 
 def rollout_load(subject: Subject, settings: AgentRLSettings) -> Load:
-    """Memory of the episodes' caches while the optimizer stands beside them."""
+    """Memory of the episodes while the optimizer stands beside them: their caches, or vLLM's share."""
     rows = min(settings.rollout_batch, settings.episodes)
+    own = settings.rollout == "transformers"
+    share = settings.vllm.gpu_memory_share if settings.rollout == "vllm_colocated" else 0.0
     return Load(
         "RL, rollout",
         0.0,
-        float(rows),
+        float(rows) if own else 0.0,
         trained_parameters(subject.backbone, settings.lora_rank),
         copies=int(bool(settings.kl) and not settings.lora_rank),
         checkpointing=True,
-        cached_tokens=float(rows * subject.policy.max_length),
+        cached_tokens=float(rows * subject.policy.max_length) if own else 0.0,
+        engine=share * subject.planning.gpu_memory_gb * GB,
+        plays=own,
     )
+
+
+def play_load(subject: Subject, rows: int, phase: str) -> Load:
+    """Memory of episodes that nothing is learned from: `rows` full contexts at once."""
+    cached = float(rows * subject.policy.max_length)
+    return Load(phase, 0.0, float(rows), optimizer=False, backward=False, cached_tokens=cached)
 
 
 def answers(

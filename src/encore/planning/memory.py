@@ -31,6 +31,9 @@ class Load:
         checkpointing: of gradients.
         backward: whether there is a backward pass.
         cached_tokens: whose keys and values a rollout keeps.
+        engine: bytes of vLLM beside the training.
+        plays: whether the model has to be whole in each process, because it plays episodes.
+        launched: whether its stage starts itself in the processes of the section `launch`.
     """
 
     phase: str
@@ -42,6 +45,9 @@ class Load:
     checkpointing: bool = False
     backward: bool = True
     cached_tokens: float = 0.0
+    engine: float = 0.0
+    plays: bool = False
+    launched: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Memory:
     logits: float
     cache: float
     buckets: float = 0.0
+    engine: float = 0.0
 
     @property
     def total(self) -> float:
@@ -67,7 +74,8 @@ def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1, proces
 
     Gradients and Adam's moments have the weights' precision, as torch makes them. DDP holds all of it in each process,
     and the gradients once more, in buckets. FSDP deals it out; the blocks are gathered one at a time, so one block's
-    weights stand whole beside the shard, the embedding and head likewise. Episodes are dealt to processes.
+    weights stand whole beside the shard, the embedding and head likewise. Episodes are dealt to processes. A sharded
+    model that plays does so by a whole copy, in two bytes a value (`encore.training.agents.engines`).
     """
     of_value, shape = BYTES[dtype], backbone.shape
     held = backbone.parameters * of_value
@@ -83,6 +91,7 @@ def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1, proces
         activations=activations(shape, load),
         logits=load.logit_tokens * shape.vocabulary * (4 + 4 + 2 if load.backward else 4),
         cache=load.cached_tokens / max(shards, processes) * cache_bytes(shape, of_value),
+        engine=load.engine + (2.0 * backbone.parameters if load.plays and shards > 1 else 0.0),
         buckets=load.trained * of_value if load.backward and load.optimizer and processes > 1 else 0.0,
     )
 

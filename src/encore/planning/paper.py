@@ -65,6 +65,7 @@ class PaperPlan:
     Attributes:
         rules: by stage, the cost of a cell; a stage without one is listed with "no estimate".
         several: stages that run in several processes under `accelerate launch`.
+        launched: stages that start themselves in the processes of the section `launch`.
         loads: what phases hold in memory.
         build: makes every object on a bench.
         checked: what was validated, as sentences.
@@ -78,6 +79,7 @@ class PaperPlan:
     build: Callable[[Bench], None]
     checked: list[str]
     several: frozenset[str] = frozenset()
+    launched: frozenset[str] = frozenset()
     assumptions: dict[str, float | str] = field(default_factory=dict)
     reported: list[Reported] = field(default_factory=list)
     reported_devices: int | None = None  # of the paper's machine; None: not named

@@ -65,11 +65,11 @@ def _backbone(one: BackbonePlan) -> list[str]:
         lines += [f"- {made.what}: {made.how}" for made in one.built]
     if one.fits:
         lines += ["", "### Memory of a GPU, estimated, GB", ""]
-        rows = [["phase", "one process", "of it", "DDP", "FSDP", ""]]
+        rows = [["phase", "one process", "DDP", "FSDP", "of it, as planned", ""]]
         for fit in one.fits:
             parts = ", ".join(f"{name} {value:.1f}" for name, value in fit["parts_gb"].items() if value >= 0.05)
             numbers = [f"{fit[name]:.0f}" for name in ("one_gpu_gb", "ddp_gb", "fsdp_gb")]
-            rows.append([fit["phase"], numbers[0], parts, *numbers[1:], fit["verdict"]])
+            rows.append([fit["phase"], *numbers, parts, fit["verdict"]])
         lines += _table(rows)
     lines += ["", "### Stages", ""]
     head = ["stage", "cells", "tokens", "PFLOPs", f"{one.device} hours", f"wall on {one.devices}", "longest cell"]
