@@ -103,7 +103,7 @@ def checked(launching: LaunchSettings) -> str:
         names = {name.removeprefix("fsdp_"): value for name, value in sharing.items()}
         names["fsdp_version"] = names.pop("version", 1)
         plugin = FullyShardedDataParallelPlugin(**_for_plugin(names)) if sharing else None
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f"launch.config {path}: accelerate refuses it: {' '.join(str(error).split())}") from error
     how = "all weights in each" if plugin is None else f"FSDP {plugin.fsdp_version}, weights dealt out"
     return f"{arguments.num_processes} processes, {how}; {path} read by accelerate"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from encore.errors import UserError
+from encore.launch import LaunchSettings
 from encore.planning import architectures, launch, memory
 from encore.planning.settings import PlanningSettings
 from encore.planning.work import Work, spend
@@ -114,6 +117,40 @@ def test_accelerate_reads_the_launch_arguments(strategy: str) -> None:
     read = launch_command_parser().parse_args(command[2:])
     assert read.num_processes == 8 and read.module and read.training_script == "experiments.agents.train"
     assert bool(read.use_fsdp) == (strategy == "fsdp") and read.training_script_args == ["--seed", "0"]
+
+
+def test_sharded_training_by_hand() -> None:
+    """Qwen3-8B in float32 over 8: an eighth of 4 + 4 + 8 bytes a value, one block whole, and vLLM's share beside it."""
+    load = memory.Load("RL", 0.0, 0.0, trained=8190735360, checkpointing=True, engine=32e9, launched=True)
+    policy, planning = PolicySettings(source="Qwen/Qwen3-8B", dtype="float32"), PlanningSettings()
+    found = launch.fit(qwen(), policy, planning, load, LaunchSettings(8, "conf/accelerate/fsdp.yaml"))
+    block = (2 * 4096 * 128 * (32 + 8) + 3 * 4096 * 12288 + 151936 * 4096) * 4
+    assert found.sharded.total == pytest.approx(16 * 8190735360 / 8 + block + 32e9, rel=0.01)
+    assert found.verdict == "fits, FSDP on 8"
+    less = launch.fit(qwen(), policy, planning, load, LaunchSettings(2, "conf/accelerate/fsdp.yaml"))
+    assert less.verdict == "does not fit, FSDP on 2"
+    replicated = launch.fit(qwen(), policy, planning, load, LaunchSettings(8, "conf/accelerate/ddp.yaml"))
+    assert not replicated.planned
+
+
+def test_a_sharded_model_that_plays_does_so_by_a_whole_copy() -> None:
+    load = memory.Load("rollout", 0.0, 0.0, plays=True)
+    assert memory.estimate(qwen(), "float32", load).engine == 0
+    assert memory.estimate(qwen(), "float32", load, shards=8).engine == 2 * 8190735360
+
+
+@pytest.mark.parametrize(("name", "how"), [("ddp", "all weights in each"), ("fsdp", "FSDP 2")])
+def test_accelerate_reads_the_launcher_s_files(name: str, how: str) -> None:
+    assert how in launch.checked(LaunchSettings(4, f"conf/accelerate/{name}.yaml"))
+
+
+def test_a_launcher_s_file_that_accelerate_refuses_is_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "fsdp.yaml"
+    broken.write_text(Path("conf/accelerate/fsdp.yaml").read_text().replace("FULL_STATE_DICT", "WHOLE"))
+    with pytest.raises(UserError, match=r"launch\.config .*fsdp\.yaml: accelerate refuses it"):
+        launch.checked(LaunchSettings(4, str(broken)))
+    with pytest.raises(UserError, match="there is no such file"):
+        launch.checked(LaunchSettings(4, str(tmp_path / "none.yaml")))
 
 
 def test_a_model_that_is_nowhere_is_refused() -> None:

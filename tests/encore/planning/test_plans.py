@@ -95,6 +95,21 @@ def test_prism_sends_half_to_rl_and_costs_what_its_share_says(made: tuple) -> No
     assert 0.5 < by_run["alfworld random"] / by_run["alfworld grpo"] < 0.75
 
 
+def test_prism_fits_the_machine_of_the_paper_and_starts_itself_there(made: tuple) -> None:
+    """Sharded over its 8 GPUs, with vLLM beside it; Llama has HPT's gate of 2 in 8."""
+    for one in made[0]["prism", "paper"].backbones:
+        verdicts = {fit["phase"]: fit["verdict"] for fit in one.fits}
+        assert set(verdicts.values()) == {"fits one GPU", "fits, FSDP on 8"}
+        assert verdicts["SFT"] == verdicts["RL, rollout"] == "fits, FSDP on 8"
+        (train,) = [stage for stage in one.stages if stage.name == "prism.train"]
+        assert "--config_file conf/accelerate/fsdp.yaml --num_processes 8" in train.launch and train.several
+        built = {made.what: made.how for made in one.built}
+        assert "8 processes, FSDP 2" in built["launcher"]
+        assert "vllm_mode colocate" in built["engine of rollouts (vllm_colocated)"]
+        assert ("prism.rl.webshop.gamma=0.25" in one.overrides) == (one.name == "Llama-3.1-8B-Instruct")
+    assert not made[0]["prism", "laptop"].backbones[0].stages[4].several
+
+
 def test_a_stage_without_a_rule_is_listed(tmp_path: Path) -> None:
     pipeline = tmp_path / "dvc.yaml"
     pipeline.write_text(
