@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from encore import configuration, tracking
+from encore import configuration, data, tracking
 from encore.report import document
 from encore.report import plots as report_plots
 from encore.report.comparison import Meta
@@ -19,6 +19,7 @@ from experiments.g2is import claims, collect, plots, reported, tables
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import gain
 from experiments.g2is.settings import RUNS, G2isSettings, group, policy_of, read_selection, settings
+from experiments.g2is.walks import walk_table
 
 PARAMS = ["profile", "tracking", "policy", "g2is"]
 PAGE = Path("report/g2is.html")
@@ -84,13 +85,15 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[docu
     beside = claims.beside(found, numbers, same_scale=meta.same_scale)
     prepared = collect.preparation(found.g2is)
     overlaps, cards = (json.loads((RUNS / "data" / f"{name}.json").read_text()) for name in ("overlap", "cards"))
+    sets = selections(found.g2is)
     shown: list[Table] = [
         tables.results(found),
         tables.claims_table(judged, found, numbers),
         tables.by_domain(found),
         tables.costs(found, prepared, collect.choices()),
         tables.multi_target(found),
-        tables.choices_table(found, selections(found.g2is)),
+        tables.choices_table(found, sets),
+        *walks(found.g2is, sets),
         tables.paper_tables(beside, found, numbers),
         *tables.overlap(overlaps, cards),
     ]
@@ -139,6 +142,16 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[docu
         "dashed: all data.",
     )
     return report, content
+
+
+def walks(g2is: G2isSettings, sets: dict[tuple[str, str, float], list[dict[str, Any]]]) -> list[Table]:
+    """G2IS's walk for the first target at the smallest fraction, where there is one."""
+    target, fraction = g2is.targets[0], min(g2is.fractions)
+    picks = sets.get(("g2is", target, fraction))
+    if not picks:
+        return []
+    questions = [row.prompt for row in data.read_instructions(RUNS / "data" / "pool.jsonl")]
+    return [walk_table(target, fraction, picks, questions)]
 
 
 def pool_size() -> int:

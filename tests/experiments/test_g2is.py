@@ -88,7 +88,15 @@ def test_the_report_has_what_a_reader_asks_for(done):
         "64.78",
         "65.66",
     ]
-    wanted += ["Overlap of pool and test", "Apache-2.0", "not run: bbh is no target here", "Not run: no target of"]
+    wanted += [
+        "A walk",
+        "from the component",
+        "component 1",
+        "Overlap of pool and test",
+        "Apache-2.0",
+        "not run: bbh is no target here",
+        "Not run: no target of",
+    ]
     for phrase in wanted:
         assert phrase in text.replace("\\", ""), phrase
     assert re.search(r"G2IS (beats|does not beat) LESS here", text)
