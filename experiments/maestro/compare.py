@@ -77,6 +77,11 @@ def _meta(params: dict[str, Any], numbers: ReportedNumbers, backbone: str, run: 
     hardware = provenance.hardware()
     benchmarks, rl = params["maestro"]["benchmarks"], params["maestro"]["rl"]
     laptop = params["profile"] == "laptop"
+    judge = params["maestro"]["judge_model"]
+    judged = {
+        "judge": "The paper's score is the percentage that a judge preferred (three votes of Qwen3-235B-A22B or "
+        f"Gemini-2.5-Flash). Its prompts are not known. Here {judge} answers ours: the two are not the same quantity."
+    }
     notes = [
         f"Rows: {benchmarks['source']}; every arm starts from the same policy of its benchmark "
         f"({params['maestro']['warmup']['examples']} validation rows of warm-up) and answers the same items.",
@@ -102,7 +107,7 @@ def _meta(params: dict[str, Any], numbers: ReportedNumbers, backbone: str, run: 
         else f"dvc exp run -S profile={params['profile']} maestro.compare",
         machine=", ".join(f"{key} {value}" for key, value in hardware.items() if value),
         versions={key: str(value) for key, value in run.record["versions"].items()},
-        warnings=list(numbers.warnings.values()),
+        warnings=list({**numbers.warnings, **(judged if judge else {})}.values()),
         notes=notes,
         mlflow_experiment="maestro",
         reported_scale=numbers.scale,

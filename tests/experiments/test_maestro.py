@@ -156,7 +156,8 @@ def test_with_a_judge_the_stages_ask_it_and_the_tables_name_it(finished):
         assert row["mean"] == 0 and not row["substitute"] and row["undecided_share"] == [0.0]
         assert row["metric"] == "preferred to the reference, %, by wise, majority of 3"
     text = (finished.path / "runs/maestro/compare/comparison.md").read_text(encoding="utf-8")
-    assert "by wise" in text and "(substitute)" not in text
+    assert "by wise" in text and "(substitute)" not in text and "Here wise answers ours" in text
+    assert "checkable substitute" not in text
 
 
 @pytest.mark.slow
