@@ -106,7 +106,8 @@ def shards(settings: LaunchSettings) -> bool:
 def _reason(error: Any) -> str:
     """The line of the failure that the others followed from."""
     failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
-    told = [failure for failure in failures if failure.error_file_data]
+    # Of a process that wrote nothing, torch's own word stands where the written message would.
+    told = [failure for failure in failures if isinstance(failure.error_file_data.get("message"), dict)]
     for failure in told:
         message = failure.error_file_data["message"]["message"]
         if message != LOST:
