@@ -29,11 +29,15 @@ class Chosen:
 
     def restart(self, picks: Sequence[int]) -> None:
         self.picks = list(picks)
-        self._become(self.rows.exact(self.picks).sum(0) if picks else torch.zeros(self.rows.dim, dtype=torch.float64))
+        units = self.rows.exact(self.picks)
+        self.newest = units[-1] if picks else torch.zeros(self.rows.dim, dtype=torch.float64)
+        """Unit row of the last pick, in float64."""
+        self._become(units.sum(0))
 
     def add(self, row: int) -> None:
         self.picks.append(row)
-        self._become(self.sum + self.rows.exact([row])[0])
+        self.newest = self.rows.exact([row])[0]
+        self._become(self.sum + self.newest)
 
     def _become(self, total: Float[Tensor, " dim"]) -> None:
         self.sum = total

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encore.selection.constraints import Chosen, first_allowed
-from encore.selection.lookahead import Ahead, Lookahead, Undecided
+from encore.selection.lookahead import Lookahead, Prediction, Undecided
 from encore.selection.rows import ROUNDING, Rows
 from encore.selection.sketch import Sketch
 from encore.selection.walk_options import WalkOptions
@@ -32,8 +32,8 @@ _LONGEST_PAUSE = 64
 """Picks that a lane makes without a sketch that told it nothing time and again."""
 _MOST_PREDICTED = 128
 """Predictions that may wait to be checked."""
-_PREDICTED_MEMORY = 1 << 26
-"""And the bytes of a lane's that may wait, one for each row and prediction."""
+_MOST_DOUBTFUL = 1 << 23
+"""And the rows that stand against all of these, of 9 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,8 @@ class Lane:
         self.steps: list[Step] = []
         self.stuck = False
         self.lookahead: Lookahead | None = None
-        self.predicted: dict[int, Ahead] = {}
+        self.predicted: dict[int, Prediction] = {}
         """Picks that are not checked yet, by their places."""
-        self.most_predicted = max(1, min(_MOST_PREDICTED, _PREDICTED_MEMORY // len(rows)))
         self.needs: Literal["nothing", "last", "all"] = "nothing"
         """Whose cosines it takes to go on: the last pick's, or all picks'."""
         self.pause, self.failures = 0, 0
@@ -113,6 +112,15 @@ class Lane:
     @property
     def done(self) -> bool:
         return self.ended and not self.predicted
+
+    @property
+    def checks_only(self) -> bool:
+        """Whether cosines of doubtful rows are all that it wants."""
+        return bool(self.predicted) and self.needs == "nothing"
+
+    def _full(self) -> bool:
+        doubtful = sum(len(one.doubtful) for one in self.predicted.values())
+        return len(self.predicted) >= _MOST_PREDICTED or doubtful >= _MOST_DOUBTFUL
 
     def wants(self) -> list[int | None]:
         """Rows whose cosines come next, in this order; None stands for the component itself."""
@@ -139,7 +147,7 @@ class Lane:
             self.lookahead = Lookahead(self.sketch, self.rows, self.chosen, *known)
 
     def _check(self, cosines: Float[np.ndarray, "queries rows"]) -> None:
-        """Holds predictions against the cosines of the picks before them."""
+        """Holds predictions against the cosines of the picks before them with all rows."""
         assert self.lookahead is not None
         for found in cosines:
             if not self.predicted:
@@ -148,13 +156,23 @@ class Lane:
                 return
             place, guess = next(iter(self.predicted.items()))
             here = self.steps[place - 1].row
-            if not guess.stands(found, here, self.options.neighbours):
-                self._go_back(place)
-                self.lookahead.likely = min(1.0, 2 * self.lookahead.likely)
+            if not self.check(found[guess.doubtful]):
                 self.lookahead.know(here, found)
+                self.needs = "nothing"
                 return
-            del self.predicted[place]
             self.lookahead.learn(found)
+
+    def check(self, cosines: Float[np.ndarray, " doubtful"]) -> bool:
+        """Holds the first prediction against cosines with its doubtful rows; goes back to it if it was wrong."""
+        assert self.lookahead is not None
+        place, guess = next(iter(self.predicted.items()))
+        if guess.stands(cosines, self.options.neighbours):
+            del self.predicted[place]
+            return True
+        self._go_back(place)
+        self.lookahead.likely = min(1.0, 2 * self.lookahead.likely)
+        self.needs = "last"
+        return False
 
     def _apply(self, cosines: Float[Tensor, "queries rows"]) -> None:
         """Brings the vectors up to date."""
@@ -182,7 +200,7 @@ class Lane:
             elif self.applied == len(self.steps):
                 self.needs = "nothing"
                 self._choose()
-            elif self.lookahead is None or self.needs != "nothing" or len(self.predicted) >= self.most_predicted:
+            elif self.lookahead is None or self.needs != "nothing" or self._full():
                 return
             else:
                 self._choose_ahead(self.lookahead)
@@ -203,7 +221,7 @@ class Lane:
 
     def _restart(self, place: int) -> None:
         self.stuck, self.needs = False, "nothing"
-        self.predicted = {one: ahead for one, ahead in self.predicted.items() if one < place}
+        self.predicted = {one: guess for one, guess in self.predicted.items() if one < place}
         if place < self.applied or not place:
             self.applied = 0
             self.last = self.smallest = self.total = torch.empty(0)
@@ -256,7 +274,7 @@ class Lane:
         if found is None:
             self.stuck = True
             return
-        if found.settled is not None:
+        if isinstance(found, Prediction):
             self.predicted[len(self.steps)] = found
         self._accept(found.row, found.via, found.similarity, found.smallest_similarity)
 

@@ -10,19 +10,19 @@ many in one reading of the pool. So a sketch changes how much is read and never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from encore.selection.constraints import Chosen, first_allowed
 from encore.selection.rows import ROUNDING, Rows
 from encore.selection.sketch import Sketch
 
-_SHARE = 64
+_SHARE = 128
 _FEWEST = 64
 """For one pick one in so many rows may be read, or so many rows: more cost what a query of a wide reading costs."""
 _FIRST = 8
@@ -44,15 +44,21 @@ class Ahead:
     """With the pick before it."""
     smallest_similarity: float
     """With any pick."""
-    settled: Bool[np.ndarray, " rows"] | None = None
-    """Of a prediction: rows that cannot stand against it. None: the pick is certain."""
 
-    def stands(self, cosines: Float[np.ndarray, " rows"], here: int, neighbours: int) -> bool:
-        """Whether a predicted neighbour is the one, given the cosines of the pick `here` before it with all rows."""
-        assert self.settled is not None
+
+@dataclass(frozen=True)
+class Prediction(Ahead):
+    """A pick that is likely, and what has to be known for certainty."""
+
+    doubtful: Int[np.ndarray, " some"]
+    """Rows whose bounds stand against it, ascending."""
+    rival: Bool[np.ndarray, " some"]
+    """Which of these would be the pick if they were nearer; the others only count as neighbours."""
+
+    def stands(self, cosines: Float[np.ndarray, " some"], neighbours: int) -> bool:
+        """Whether a predicted neighbour is the one, given the cosines of the pick before it with doubtful rows."""
         near = cosines >= self.similarity - 4 * ROUNDING
-        near[here] = False
-        return int(np.count_nonzero(near)) <= neighbours and not np.count_nonzero(near & ~self.settled)
+        return int(np.count_nonzero(near)) <= neighbours and not np.count_nonzero(near & self.rival)
 
 
 class Lookahead:
@@ -94,7 +100,7 @@ class Lookahead:
             self.highest[row] = -np.inf  # never again
             if self.count == len(self.picked):
                 self.picked = torch.cat([self.picked, torch.empty_like(self.picked)])
-            self.picked[self.count] = self.rows.unit([row])[0]
+            self.picked[self.count] = self.rows.unit([row])[0] if row != self.chosen.picks[-1] else self.chosen.newest
             self.count += 1
             self.near, self.margin = near, margin
 
@@ -133,11 +139,11 @@ class Lookahead:
             bounds = np.where(barred, -np.inf, self.near + self.margin)
             guesses = bounds - np.float32(1 - self.likely) * self.margin
             found = self._best(bounds, guesses, self._cosines, None, "neighbour")
-            if found is None or self._is_listed(found, here):
+            if found is None or isinstance(found, Prediction) or self._is_listed(found.similarity, here):
                 return found  # where no row at all meets the constraints a fallback would not either
         bounds = np.where(barred, -np.inf, self.affinity + np.float32(ROUNDING))
         found = self._best(bounds, bounds.copy(), self.affinity.__getitem__, self.chosen.direction, "fallback")
-        if found is not None and found.settled is not None:
+        if isinstance(found, Prediction):
             raise Undecided
         return found
 
@@ -162,7 +168,7 @@ class Lookahead:
         while True:
             found = contest.winner()
             if found is None:
-                chunk = _highest(guesses, width)
+                chunk = self._promising(guesses, width) if towards is None else _highest(guesses, width)
                 if not len(chunk):
                     return None
             else:
@@ -173,7 +179,7 @@ class Lookahead:
                     if not len(chunk):
                         return contest.ahead(found, via)
                     if len(chunk) > self.left:
-                        return replace(contest.ahead(found, via), settled=bounds == -np.inf)
+                        return self._predicted(contest.ahead(found, via), chunk)
             self.left -= len(chunk)
             if self.left < 0:
                 raise Undecided
@@ -183,6 +189,13 @@ class Lookahead:
             else:
                 contest.enter(chunk, values_of(chunk))
             width *= 4
+
+    def _promising(self, guesses: Float[np.ndarray, " rows"], width: int) -> np.ndarray:
+        """Rows that are likely as near as the one with the highest guess; the highest `width`, if they are more."""
+        first = int(guesses.argmax())
+        least = self.near[first] - self.likely * self.margin[first]
+        found = np.flatnonzero(guesses >= max(least, -1.0))
+        return found if 0 < len(found) <= width else _highest(guesses, width)
 
     def _first_listed(self, rows: list[int]) -> Ahead | None:
         """The first allowed one of these neighbours."""
@@ -194,20 +207,36 @@ class Lookahead:
                     return Ahead(row, "neighbour", float(similarity[place]), float(smallest[place]))
         return None
 
-    def _is_listed(self, found: Ahead, here: int) -> bool:
-        """Whether a row is among the first K neighbours of `here`; likely so, for a prediction."""
+    def _predicted(self, found: Ahead, rivals: Int[np.ndarray, " some"]) -> Prediction:
+        """A pick that rows stand against; if it likely is among the first K neighbours.
+
+        Where that is not certain, all rows that may be nearer are doubtful, those too that cannot be picked.
+        """
+        most, here, value = self.chosen.options.neighbours, self.chosen.picks[-1], np.float32(found.similarity)
+        if most >= len(self.rows) - 1:
+            return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
+        possibly = self.near + self.margin >= value - np.float32(4 * ROUNDING)
+        possibly[here] = False
+        if np.count_nonzero(possibly) <= most:
+            return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
+        likely = self.near + np.float32(self.likely) * self.margin >= value
+        if np.count_nonzero(likely) > most:
+            raise Undecided
+        doubtful = np.flatnonzero(possibly)
+        return Prediction(**vars(found), doubtful=doubtful, rival=np.isin(doubtful, rivals, assume_unique=True))
+
+    def _is_listed(self, value: float, here: int) -> bool:
+        """Whether a row with this cosine is among the first K neighbours of `here`."""
         most = self.chosen.options.neighbours
         if most >= len(self.rows) - 1:
             return True
-        value = np.float32(found.similarity)
-        share = np.float32(1.0 if found.settled is None else self.likely)
-        possibly = self.near + share * self.margin >= value - np.float32(2 * ROUNDING)
+        possibly = self.near + self.margin >= np.float32(value - 2 * ROUNDING)
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return True
-        surely = self.near - self.margin > value + np.float32(2 * ROUNDING)
+        surely = self.near - self.margin > np.float32(value + 2 * ROUNDING)
         surely[here] = False
-        if found.settled is None and np.count_nonzero(surely) >= most:
+        if np.count_nonzero(surely) >= most:
             return False
         raise Undecided
 

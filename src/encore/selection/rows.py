@@ -6,6 +6,7 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -34,6 +35,11 @@ class Rows(Protocol):
 
     def cosines(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries rows"]:
         """Inner products of the queries with every unit row, float32."""
+
+    def some_cosines(
+        self, queries: Float[Tensor, "queries dim"], wanted: Sequence[np.ndarray]
+    ) -> list[Float[np.ndarray, " wanted"]]:
+        """The same for some rows of each query, which `wanted` names, ascending; on a CPU."""
 
     def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
         """Unit rows in float32, on the CPU."""
@@ -111,6 +117,27 @@ class UnitRows:
             self._norms = norms
         return found.div_(norms)
 
+    def some_cosines(
+        self, queries: Float[Tensor, "queries dim"], wanted: Sequence[np.ndarray]
+    ) -> list[Float[np.ndarray, " wanted"]]:
+        """Inner products of each query with the unit rows that are wanted of it, float32, in one reading."""
+        owner = np.repeat(np.arange(len(wanted)), [len(one) for one in wanted])
+        rows = np.concatenate([np.zeros(0, np.int64), *wanted])
+        order = np.argsort(rows, kind="stable")
+        starts = np.concatenate([[0], np.bincount(rows, minlength=len(self)).cumsum()])
+        columns = torch.from_numpy(owner[order])
+        values = torch.empty(len(order))
+        for where, block in self.blocks():
+            first, last = starts[where.start], starts[where.stop]
+            if first == last:
+                continue
+            ends = torch.from_numpy(starts[where.start : where.stop + 1] - first)
+            values[first:last] = _some_products(block, queries, ends, columns[first:last])
+        found = np.empty(len(order), np.float32)
+        found[order] = values.numpy()
+        found /= self.norms.numpy()[rows]
+        return np.split(found, np.cumsum([len(one) for one in wanted])[:-1])
+
     @property
     def norms(self) -> Float[Tensor, " rows"]:
         """Lengths of the rows as they are kept (a store's without its scales)."""
@@ -176,6 +203,16 @@ class Checkpoints:
             found += part.cosines(piece * share)
         return found
 
+    def some_cosines(
+        self, queries: Float[Tensor, "queries dim"], wanted: Sequence[np.ndarray]
+    ) -> list[Float[np.ndarray, " wanted"]]:
+        pieces = queries.split([part.dim for part in self.parts], dim=1)
+        every = [
+            part.some_cosines(piece * float(share), wanted)
+            for part, piece, share in zip(self.parts, pieces, self.shares, strict=True)
+        ]
+        return [np.sum(of_parts, axis=0) for of_parts in zip(*every, strict=True)]
+
     def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
         return torch.cat(
             [part.unit(places) * float(share) for part, share in zip(self.parts, self.shares, strict=True)], 1
@@ -202,6 +239,17 @@ def _lengths(block: Float[Tensor, "block dim"]) -> Float[Tensor, " block"]:
     if bool(small.any()):
         found[small] = torch.linalg.vector_norm(block[small].double(), dim=1).float()
     return found
+
+
+def _some_products(
+    block: Float[Tensor, "block dim"], queries: Float[Tensor, "queries dim"], ends: Tensor, columns: Tensor
+) -> Float[Tensor, " pairs"]:
+    """Inner products of pairs, by rows of the block: `columns` are the queries of each, from end to end."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        shape = (len(block), len(queries))
+        pattern = torch.sparse_csr_tensor(ends, columns, torch.zeros(len(columns)), shape, check_invariants=False)
+    return torch.sparse.sampled_addmm(pattern, block, queries.T, beta=0).values()
 
 
 def _mapped(store: Store, number: int) -> Tensor:

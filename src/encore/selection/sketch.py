@@ -85,7 +85,8 @@ def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator)
     enough = int((outside > outside[-1] + _GAIN).sum()) + 1
     if outside[enough - 1] > _MOST_OUTSIDE:
         return None
-    basis, _ = np.linalg.qr(spanning[:, :enough].astype(np.float64))
+    basis = spanning[:, :enough].astype(np.float64)  # orthonormal but for float32: one step of Cholesky's QR
+    basis = basis @ np.linalg.inv(np.linalg.cholesky(basis.T @ basis)).T
     rest = unseen - (unseen @ basis) @ basis.T
     rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), ROUNDING)
     products = (rest @ rest.T)[~np.eye(held, dtype=bool)]

@@ -68,12 +68,13 @@ def sketches_for_small_pools(monkeypatch):
     few=st.sampled_from([1, 4, 64]),
     ahead=st.sampled_from([1, 3, 100]),
     queries=st.sampled_from([1, 3, 256]),
+    sparse=st.sampled_from([0.0, 2.0]),
     neighbours=st.sampled_from([0, 1, 4, 20, 1000]),
     delta=st.sampled_from([0.0, 0.8, 0.95, 1.0]),
     consistency=st.sampled_from(["absolute", "signed"]),
 )
 def test_any_sketch_any_prediction_any_limit(
-    problem, seed, n, dim, mean, directions, likely, few, ahead, queries, neighbours, delta, consistency
+    problem, seed, n, dim, mean, directions, likely, few, ahead, queries, sparse, neighbours, delta, consistency
 ):
     """Also predictions that are mostly wrong (likely 0), and lanes that take each other's rows (half of the pool)."""
     train, targets = problem(seed, n, dim, 20, mean)
@@ -85,6 +86,7 @@ def test_any_sketch_any_prediction_any_limit(
         patch.setattr(lookahead, "_FIRST", min(few, 8))
         patch.setattr(lanes, "_MOST_PREDICTED", ahead)
         patch.setattr(walk, "_QUERIES_AT_ONCE", queries)
+        patch.setattr(walk, "_SPARSE", sparse)
         both(rows, targets, max(1, n // 2), made, options)
 
 
@@ -192,21 +194,28 @@ def test_what_waits_to_be_checked_is_limited(monkeypatch, sketches_for_small_poo
     monkeypatch.setattr(lookahead, "_FEWEST", 24)
     monkeypatch.setattr(lookahead, "_SHARE", 1200)
     most: list[int] = []
-    check = lanes.Lane._check
+    advance = walk._advance
 
-    def checked(self, found):
-        most.append(len(self.predicted))
-        check(self, found)
+    def advanced(asked, rows):
+        most.append(max(len(lane.predicted) for lane in asked))
+        return advance(asked, rows)
 
-    monkeypatch.setattr(lanes.Lane, "_check", checked)
+    monkeypatch.setattr(walk, "_advance", advanced)
+    monkeypatch.setattr(walk, "_SPARSE", 0.0)
     options = WalkOptions(variance=0.2, neighbours=1000)  # one component
     core = core_knowledge(torch.as_tensor(targets), **options.core())
     plain = walk.walk(rows, core, 90, options)
     assert max(most) > 10 and max(seen[1:]) > 10, "all of them wait, and are checked in one reading"
-    monkeypatch.setattr(lanes, "_PREDICTED_MEMORY", 5 * 1200)
+    monkeypatch.setattr(lanes, "_MOST_DOUBTFUL", 1)
     most.clear()
     assert walk.walk(rows, core, 90, options).indices == plain.indices
-    assert max(most) <= 5
+    assert max(most) == 1
+    monkeypatch.setattr(lanes, "_MOST_DOUBTFUL", 1 << 23)
+    monkeypatch.setattr(lanes, "_MOST_PREDICTED", 5)
+    most.clear()
+    assert walk.walk(rows, core, 90, options).indices == plain.indices
+    assert max(most) == 5
+    monkeypatch.setattr(lanes, "_MOST_PREDICTED", 100)
     monkeypatch.setattr(walk, "_COSINES_MEMORY", 3 * 4 * 1200)
     seen.clear()
     assert walk.walk(rows, core, 90, options).indices == plain.indices
