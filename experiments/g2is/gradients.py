@@ -16,7 +16,7 @@ import numpy as np
 
 from encore import configuration, data, tracking
 from experiments import warm
-from experiments.g2is.forks import side_by_side
+from experiments.g2is.forks import share_cores, side_by_side
 from experiments.g2is.rows import tokenized
 from experiments.g2is.settings import RUNS, GradientSettings, policy_of
 from experiments.g2is.warmup import checkpoints
@@ -35,7 +35,10 @@ def main(target: str | None = None) -> None:
 
     params = configuration.read(PARAMS)
     policy = policy_of(params)
-    workers = params["g2is"].pop("workers") if target is None else 1  # a target has few rows
+    workers = params["g2is"].pop("workers")
+    if target is not None:  # it has few rows
+        share_cores(workers)
+        workers = 1
     settings = configuration.build(GradientSettings, params["g2is"]["gradients"], "g2is.gradients")
     rows = RUNS / "data" / ("pool.jsonl" if target is None else f"{target}/validation.jsonl")
     with tracking.start(

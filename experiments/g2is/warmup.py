@@ -17,10 +17,11 @@ from typing import Any
 from encore import configuration, data, tracking
 from encore.training import SFTSettings
 from experiments import warm
+from experiments.g2is.forks import share_cores
 from experiments.g2is.rows import tokenized
 from experiments.g2is.settings import RUNS, WarmupSettings, policy_of
 
-PARAMS = ["profile", "tracking", "policy", "g2is.policy", "g2is.warmup"]
+PARAMS = ["profile", "tracking", "policy", "g2is.policy", "g2is.warmup", "g2is.workers"]
 KEPT = ("adapter_model.safetensors", "adapter_config.json", "optimizer.pt")
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     from encore.training import sft
 
     params = configuration.read(PARAMS)
+    share_cores(params["g2is"].pop("workers"))
     policy = policy_of(params)
     warmup = configuration.build(WarmupSettings, params["g2is"]["warmup"], "g2is.warmup")
     pool = RUNS / "data" / "pool.jsonl"
