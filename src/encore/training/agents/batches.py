@@ -48,13 +48,21 @@ def rows_of(episode: Episode, advantages: Float[Tensor, " turns"]) -> list[Row]:
     ]
 
 
-def averaged_by_episode(rows_by_episode: Sequence[Sequence[Row]]) -> list[list[Row]]:
+def episode_tokens(rows_by_episode: Sequence[Sequence[Row]]) -> list[int]:
+    """Response tokens of each episode."""
+    return [sum(row.response_tokens for row in rows) for rows in rows_by_episode]
+
+
+def averaged_by_episode(rows_by_episode: Sequence[Sequence[Row]], mean: float | None = None) -> list[list[Row]]:
     """Advantages scaled so that a mean over all tokens weighs episodes alike, whatever their length.
 
     The clipped loss is linear in the advantage at a fixed sign, so a positive factor on it is a weight of the token.
+    `mean` is the mean number of response tokens of the episodes that have any, of all processes together; None: of
+    these.
     """
-    counts = [sum(row.response_tokens for row in rows) for rows in rows_by_episode]
-    mean = sum(counts) / max(1, sum(count > 0 for count in counts))
+    counts = episode_tokens(rows_by_episode)
+    if mean is None:
+        mean = sum(counts) / max(1, sum(count > 0 for count in counts))
     return [
         [
             Row(row.input_ids, row.response_mask, row.logprobs, [value * mean / count for value in row.advantages])

@@ -194,7 +194,7 @@ class AgentTrainer(GRPOTrainer):
             for episode, value in zip(group, of_group, strict=True)
         ]
         if self.rl.normalization == "episode":
-            rows = batches.averaged_by_episode(rows)
+            rows = batches.averaged_by_episode(rows, self._mean_tokens(rows))
         self._log_episodes(episodes, returns)
         if self.rl.algorithm == "hpt":
             share = torch.tensor(sum(imitated) / len(imitated), device=self.accelerator.device)
@@ -223,6 +223,15 @@ class AgentTrainer(GRPOTrainer):
                 max_steps=self.max_steps,
                 max_length=self.max_length,
             )
+
+    def _mean_tokens(self, rows: list[list[batches.Row]]) -> float | None:
+        """Of all processes' episodes, see `batches.averaged_by_episode`; None if this is the only process."""
+        if self.accelerator.num_processes == 1:
+            return None
+        counts = batches.episode_tokens(rows)
+        own = torch.tensor([float(sum(counts)), sum(count > 0 for count in counts)], device=self.accelerator.device)
+        tokens, episodes = self.accelerator.reduce(own, reduction="sum").tolist()
+        return float(tokens / max(1.0, episodes))
 
     def _return(self, episode: Episode) -> float:
         return self.outcome(episode) - self.rl.invalid_penalty * episode.invalid_actions

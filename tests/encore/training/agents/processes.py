@@ -23,7 +23,8 @@ import sharding
 from conftest import COLOURS, Recorded, Secret
 
 CASES: dict[str, dict[str, Any]] = {
-    "grpo": {"updates": 2},  # the second update also needs the ratio to the sampling policy
+    # The second update also needs the ratio to the sampling policy, and the mean over episodes one of all processes.
+    "grpo": {"updates": 2, "normalization": "episode"},
     "hpt": {"updates": 2, "algorithm": "hpt"},
     "kl": {"kl": 0.1},
 }
