@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,10 +19,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from encore.selection.ahead import Prediction
 from encore.selection.constraints import Chosen, first_allowed
-from encore.selection.lookahead import Lookahead, Prediction, Undecided
+from encore.selection.lookahead import Lookahead, Undecided
 from encore.selection.rows import ROUNDING, Rows
 from encore.selection.sketch import Sketch
+from encore.selection.step import Step
 from encore.selection.walk_options import WalkOptions
 
 NeighbourLists = Callable[[int], Sequence[int]]
@@ -34,30 +35,6 @@ _MOST_PREDICTED = 128
 """Predictions that may wait to be checked."""
 _MOST_DOUBTFUL = 1 << 23
 """And the rows that stand against all of these, of 9 bytes each."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One pick, and why it was allowed."""
-
-    row: int
-    component: int
-    budget: int
-    """Samples that the component may have."""
-    place: int
-    """How many it had before this."""
-    via: Literal["anchor", "neighbour", "fallback"]
-    reached_from: int | None
-    """The sample the walk stood on; None for an anchor."""
-    similarity: float | None
-    """Cosine with that sample."""
-    smallest_similarity: float | None
-    """Least cosine with any sample of this component: no conflict if not negative."""
-    old_consistency: float | None
-    new_consistency: float
-    """Cosine of the sum of samples with the component, before and after; absolute unless the options say signed."""
-    affinity: float
-    """Signed cosine of the sample itself with the component."""
 
 
 class Lane:

@@ -10,7 +10,6 @@ many in one reading of the pool. So a sketch changes how much is read and never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,7 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.ahead import Ahead, Prediction
+from encore.selection.constraints import Chosen
+from encore.selection.contest import TESTED_AT_ONCE, Contest
 from encore.selection.rows import ROUNDING, Rows
 from encore.selection.sketch import Sketch
 
@@ -27,38 +28,10 @@ _FEWEST = 64
 """For one pick one in so many rows may be read, or so many rows: more cost what a query of a wide reading costs."""
 _FIRST = 8
 _ROWS_AT_ONCE = 1024
-_TESTED_AT_ONCE = 8
 
 
 class Undecided(Exception):
     """Bounds and a few rows do not tell which pick is next."""
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """A pick, with its cosines in float32."""
-
-    row: int
-    via: Literal["neighbour", "fallback"]
-    similarity: float
-    """With the pick before it."""
-    smallest_similarity: float
-    """With any pick."""
-
-
-@dataclass(frozen=True)
-class Prediction(Ahead):
-    """A pick that is likely, and what has to be known for certainty."""
-
-    doubtful: Int[np.ndarray, " some"]
-    """Rows whose bounds stand against it, ascending."""
-    rival: Bool[np.ndarray, " some"]
-    """Which of these would be the pick if they were nearer; the others only count as neighbours."""
-
-    def stands(self, cosines: Float[np.ndarray, " some"], neighbours: int) -> bool:
-        """Whether a predicted neighbour is the one, given the cosines of the pick before it with doubtful rows."""
-        near = cosines >= self.similarity - 4 * ROUNDING
-        return int(np.count_nonzero(near)) <= neighbours and not np.count_nonzero(near & self.rival)
 
 
 class Lookahead:
@@ -163,7 +136,7 @@ class Lookahead:
             values_of: values of some rows within rounding: their cosines with `towards`.
             towards: a direction; None: the last pick.
         """
-        contest = _Contest(self, towards)
+        contest = Contest(self.chosen, self.test, towards)
         width = _FIRST
         while True:
             found = contest.winner()
@@ -184,7 +157,7 @@ class Lookahead:
             if self.left < 0:
                 raise Undecided
             bounds[chunk] = guesses[chunk] = -np.inf
-            if towards is None and len(chunk) <= _TESTED_AT_ONCE:
+            if towards is None and len(chunk) <= TESTED_AT_ONCE:
                 contest.test(chunk, None)  # which finds the values too
             else:
                 contest.enter(chunk, values_of(chunk))
@@ -199,8 +172,8 @@ class Lookahead:
 
     def _first_listed(self, rows: list[int]) -> Ahead | None:
         """The first allowed one of these neighbours."""
-        for start in range(0, len(rows), _TESTED_AT_ONCE):
-            part = np.asarray(rows[start : start + _TESTED_AT_ONCE])
+        for start in range(0, len(rows), TESTED_AT_ONCE):
+            part = np.asarray(rows[start : start + TESTED_AT_ONCE])
             possible, clear, similarity, smallest = self.test(part)
             for place, row in enumerate(part.tolist()):
                 if clear[place] or (possible[place] and bool(self.chosen.allowed([row])[0])):
@@ -256,61 +229,6 @@ class Lookahead:
         possible = (smallest >= -ROUNDING) & (new >= bound - 4 * ROUNDING)
         clear = (smallest > ROUNDING) & (new > bound + 4 * ROUNDING)
         return possible.numpy(), clear.numpy(), cosines[:, -1].numpy(), smallest.numpy()
-
-
-class _Contest:
-    """Rows whose values are known; they are tested against the constraints only as far as the largest asks for."""
-
-    def __init__(self, lookahead: Lookahead, towards: Float[Tensor, " dim"] | None):
-        self.lookahead, self.towards = lookahead, towards
-        self.waiting: np.ndarray = np.zeros(0, np.int64)
-        self.waiting_values: np.ndarray = np.zeros(0, np.float32)
-        self.clear: dict[int, bool] = {}
-        """Of the rows that may meet the constraints, whether they do by more than rounding."""
-        self.values: dict[int, float] = {}
-        self.details: dict[int, tuple[float, float]] = {}
-
-    def enter(self, rows: np.ndarray, values: np.ndarray) -> None:
-        rows, values = np.concatenate([self.waiting, rows]), np.concatenate([self.waiting_values, values])
-        order = np.argsort(-values, kind="stable")
-        self.waiting, self.waiting_values = rows[order], values[order]
-
-    def winner(self) -> int | None:
-        width = _TESTED_AT_ONCE
-        while len(self.waiting):
-            best = max((self.values[row] for row, clear in self.clear.items() if clear), default=-np.inf)
-            count = min(width, int(np.count_nonzero(self.waiting_values >= best - 4 * ROUNDING)))
-            if not count:
-                break
-            self.test(self.waiting[:count], self.waiting_values[:count])
-            self.waiting, self.waiting_values = self.waiting[count:], self.waiting_values[count:]
-            width = min(2 * width, _ROWS_AT_ONCE)
-        rows = sorted(self.clear)
-        if not rows:
-            return None
-        values = torch.tensor([self.values[row] for row in rows], dtype=torch.float64)
-        place = first_allowed(values, lambda places: self._exact([rows[one] for one in places]),
-                              lambda one: self.clear[rows[one]])  # fmt: skip
-        return None if place is None else rows[place]
-
-    def ahead(self, row: int, via: Literal["neighbour", "fallback"]) -> Ahead:
-        return Ahead(row, via, *self.details[row])
-
-    def test(self, rows: np.ndarray, values: Float[np.ndarray, " some"] | None) -> None:
-        """Keeps those of the rows that may meet the constraints; values: None for cosines with the last pick."""
-        possible, clear, similarity, smallest = self.lookahead.test(rows)
-        values = similarity if values is None else values
-        for place in np.flatnonzero(possible):
-            row = int(rows[place])
-            self.clear[row], self.values[row] = bool(clear[place]), float(values[place])
-            self.details[row] = float(similarity[place]), float(smallest[place])
-
-    def _exact(self, rows: list[int]) -> Float[Tensor, " some"]:
-        chosen = self.lookahead.chosen
-        towards = chosen.rows.exact(chosen.picks[-1:])[0] if self.towards is None else self.towards
-        values = chosen.rows.exact(rows) @ towards
-        values[~chosen.allowed(rows)] = -torch.inf
-        return values
 
 
 def _highest(values: Float[np.ndarray, " rows"], count: int) -> np.ndarray:

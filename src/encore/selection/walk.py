@@ -21,11 +21,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encore.gradients import Store
-from encore.selection.lane import Lane, NeighbourLists, Step
+from encore.selection.lane import Lane, NeighbourLists
 from encore.selection.principal import Core, core_knowledge
 from encore.selection.rows import Rows, UnitRows, whole
 from encore.selection.selected import budget, largest_remainder
 from encore.selection.sketch import Sketch, make_sketch
+from encore.selection.step import Step
 from encore.selection.walk_options import WalkOptions
 
 log = logging.getLogger(__name__)
