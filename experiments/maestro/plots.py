@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from encore.report.plots import INK, LINE, MUTED
 from experiments.maestro.collect import CURVES, Collected, Result
@@ -23,10 +24,11 @@ def trajectories(found: Collected, method: str = "ours") -> Figure | None:
         for place, name in enumerate(names):
             colour = f"C{place}"
             for seed in histories:
-                axes.plot(steps, seed[:, place], color=colour, alpha=0.25, linewidth=0.8)
+                axes.plot(steps, seed[:, place], color=colour, alpha=0.4, linewidth=0.8)
             axes.plot(steps, histories[:, :, place].mean(axis=0), color=colour, linewidth=1.8, label=name)
         axes.axhline(1 / len(names), color=LINE, linewidth=0.8, linestyle=":")
         axes.set_title(title, fontsize=9, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the policy", fontsize=8, color=MUTED)
         axes.set_ylim(0, 1)
         axes.tick_params(labelsize=8, colors=MUTED)
@@ -78,7 +80,7 @@ def inner_life(found: Collected, method: str = "ours") -> Figure | None:
             colour = f"C{place}"
             by_seed = [curves[name] for curves in result.curves]
             for values in by_seed:
-                axes.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.25, linewidth=0.8)
+                axes.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.4, linewidth=0.8)
             mean = np.mean(by_seed, axis=0)
             axes.plot(np.arange(1, len(mean) + 1), mean, color=colour, linewidth=1.8, label=title)
         if name == "conductor/entropy":
@@ -86,6 +88,7 @@ def inner_life(found: Collected, method: str = "ours") -> Figure | None:
             axes.axhline(most, color=LINE, linewidth=0.8, linestyle=":")
             axes.set_ylim(0, 1.08 * most)
         axes.set_title(head, fontsize=9, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("step of the policy", fontsize=8, color=MUTED)
         axes.tick_params(labelsize=8, colors=MUTED)
         axes.spines[:].set_color(MUTED)

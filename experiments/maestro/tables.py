@@ -171,14 +171,14 @@ def conductor(found: Collected, numbers: ReportedNumbers, backbone: str | None) 
         ):
             change = float(np.mean(values)) / float(np.mean(reference)) - 1
             by_seed = [a / b - 1 for a, b in zip(values, reference, strict=True)]
-            paper = f"{printed:+.1f} %" if printed is not None and unit == "s" else write.DASH
+            paper = _change(printed / 100) if printed is not None and unit == "s" else write.DASH
             rows.append(
                 [
                     Cell(name),
                     Cell(f"{np.mean(values):.1f} {unit}"),
                     Cell(f"{np.mean(reference):.1f} {unit}"),
-                    Cell(f"{100 * change:+.1f} %", tone="strong"),
-                    Cell(", ".join(f"{100 * value:+.1f} %" for value in by_seed)),
+                    Cell(_change(change), tone="strong"),
+                    Cell(", ".join(map(_change, by_seed))),
                     Cell(paper, tone="muted"),
                 ]
             )
@@ -196,6 +196,10 @@ def conductor(found: Collected, numbers: ReportedNumbers, backbone: str | None) 
         "Length: tokens of greedy answers to the test. Times are of this machine, as busy as it was."
     )
     return Table("conductor", "Table 2: what the Conductor costs", columns, groups, lead=lead)
+
+
+def _change(share: float) -> str:
+    return f"{100 * share:+.1f} %".replace("-", "−")
 
 
 def costs(found: Collected) -> Table:
