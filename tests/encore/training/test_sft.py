@@ -187,7 +187,7 @@ def train_in_processes(folder: Path, checkpoints: Path, checkpoint: str | None =
         LlamaForCausalLM.from_pretrained(folder / "start"),
         AutoTokenizer.from_pretrained(folder / "tokenizer"),
         made,
-        settings(device_batch=2, learning_rate=1e-3),
+        settings(device_batch=2, learning_rate=1e-3, gradient_checkpointing=True),
         seed=0,
         checkpoints=checkpoints,
         progress=curves,

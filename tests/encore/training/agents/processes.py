@@ -26,7 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
     # The second update also needs the ratio to the sampling policy, and the mean over episodes one of all processes.
     "grpo": {"updates": 2, "normalization": "episode"},
     "hpt": {"updates": 2, "algorithm": "hpt"},
-    "kl": {"kl": 0.1},
+    "kl": {"kl": 0.1, "gradient_checkpointing": True},
 }
 ITERATIONS = 3
 
