@@ -167,8 +167,8 @@ class Lookahead:
         """Rows that are likely as near as the one with the highest guess; the highest `width`, if they are more."""
         first = int(guesses.argmax())
         least = self.near[first] - self.likely * self.margin[first]
-        found = np.flatnonzero(guesses >= max(least, -1.0))
-        return found if 0 < len(found) <= width else _highest(guesses, width)
+        found = np.flatnonzero(guesses >= min(least, guesses[first]))
+        return found[_highest(guesses[found], width)]
 
     def _first_listed(self, rows: list[int]) -> Ahead | None:
         """The first allowed one of these neighbours."""
