@@ -22,23 +22,9 @@ from experiments.maestro.arms import ARMS, arm
 from experiments.maestro.settings import MaestroSettings, section
 from experiments.maestro.train import resolved
 from tests.encore.evaluation.judge_double import Bench, served
+from tests.experiments.maestro_stages import read_json, run_stages
 
-STAGES = """
-import importlib, sys
-for line in sys.stdin:
-    module, *sys.argv[1:] = line.split()
-    importlib.import_module(f"experiments.maestro.{module}").main()
-"""
 OVERRIDES = ("maestro.benchmarks.names=[rewriting]", "maestro.methods=[base,sft,equal,ours,llm_judge]")
-
-
-def read_json(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def run_stages(checkout, stages):
-    (checkout.path / ".stages").write_text("\n".join(stages), encoding="utf-8")
-    return checkout.run("bash", "-c", f"{sys.executable} -c '{STAGES}' < .stages")
 
 
 @pytest.fixture(scope="module")
@@ -158,37 +144,6 @@ def test_with_a_judge_the_stages_ask_it_and_the_tables_name_it(finished):
     text = (finished.path / "runs/maestro/compare/comparison.md").read_text(encoding="utf-8")
     assert "by wise" in text and "(substitute)" not in text and "Here wise answers ours" in text
     assert "checkable substitute" not in text
-
-
-@pytest.mark.slow
-def test_real_rows_run_through(checkout_factory, shared):
-    """ToMBench from a local folder: data, start, preference, a few steps of two arms, answers, each with its score."""
-    checkout = checkout_factory("tombench")
-    checkout.compose(
-        "maestro.benchmarks.source=local",
-        f"maestro.benchmarks.path={shared('data/nover')}",
-        "maestro.benchmarks.names=[tombench]",
-        "maestro.benchmarks.train=8",
-        "maestro.benchmarks.test=4",
-        "maestro.benchmarks.validation=12",
-        "maestro.methods=[base,ours]",
-        "maestro.warmup.examples=12",
-        "maestro.preference.pairs=12",
-        "maestro.preference.held_out=4",
-        "maestro.rl.steps=2",
-    )
-    names = ("data", "start", "preference", "train", "evaluate")
-    run_stages(checkout, [f"{name} --benchmark tombench" for name in names])
-    runs = checkout.path / "runs/maestro"
-    tests = [json.loads(line) for line in (runs / "data/tombench/test.jsonl").read_text("utf-8").splitlines()]
-    for method in ("base", "ours"):
-        lines = (runs / f"evaluate/tombench/{method}-0/tables/answers.jsonl").read_text("utf-8").splitlines()
-        answers = [json.loads(line) for line in lines]
-        assert [(row["id"], row["reference"]) for row in answers] == [(row["id"], row["reference"]) for row in tests]
-        assert all(row["score"] in (0.0, 1.0) and row["tokens"] > 0 for row in answers)
-    weights = read_json(runs / "train/tombench/ours-0/weights.json")
-    assert [line["step"] for line in weights["history"]] == [1, 2]
-    assert read_json(runs / "data/tombench/benchmark.json")["metric"] == "option_match"
 
 
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu", "paper"])
