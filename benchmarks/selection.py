@@ -24,6 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def measure_growth(kind: str, sizes: list[int], dim: int, fraction: float, repea
     readings = {}
     for _ in range(repeats):
         for size in sizes:
-            times[size].append(timed(lambda size=size: gradient_walk(pool[:size], targets, fraction))[0])
+            times[size].append(timed(partial(gradient_walk, pool[:size], targets, fraction))[0])
     core = core_knowledge(whole(targets, "target"))
     for size in sizes:
         readings[size] = walk(UnitRows(pool[:size]), core, int(size * fraction)).readings
