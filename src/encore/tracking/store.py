@@ -67,6 +67,8 @@ def session(home: Path) -> Iterator[MlflowClient]:
     with _writer_lock(path.with_name(f"{path.name}.lock") if path else home / "mlflow.lock"):
         try:
             with _quiet():
+                if path is not None and not path.exists():
+                    _make(path)
                 yield _client(uri if path is None else f"sqlite:///{path}")
         except Exception as error:
             if not _is_delivery_error(error):
@@ -115,6 +117,19 @@ def _writer_lock(path: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.1)
         yield
+
+
+def _make(path: Path) -> None:
+    """MLflow's tables in a new SQLite file, which is there whole or not at all.
+
+    MLflow makes table after table, for seconds; a file that was cut in between it can neither use nor complete.
+    """
+    from encore.tracking.mlflow_client import MlflowClient
+
+    part = path.with_name(f"{path.name}.new")
+    part.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{part}").search_experiments(max_results=1)
+    part.replace(path)
 
 
 @lru_cache(maxsize=4)

@@ -14,6 +14,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
 
 from encore import cli, tracking
+from encore.tracking import store
 
 from .conftest import process, settings, train
 
@@ -332,6 +333,30 @@ def test_two_processes_make_the_store_at_once(checkout: Path) -> None:
     (experiment,) = client.search_experiments(filter_string="name = 'paper'")
     names = sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id]))
     assert names == ["room · sft", "sft · seed 0", "sft · seed 1"]
+
+
+def test_an_interrupt_while_the_store_is_made_leaves_none(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file of some tables, as MLflow leaves it when it is cut, would refuse every later run."""
+    from encore.tracking import mlflow_client
+
+    path = tmp_path / "cut.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+
+    def cut(tracking_uri: str) -> MlflowClient:
+        with sqlite3.connect(tracking_uri.removeprefix("sqlite:///")) as database:
+            database.execute("CREATE TABLE experiments (own TEXT)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mlflow_client, "MlflowClient", cut)
+        with store.session(checkout / ".encore"):
+            pass
+    assert not path.exists() and (tmp_path / "cut.db.new").exists()
+    with store.session(checkout / ".encore") as client:
+        assert [found.name for found in client.search_experiments()] == ["Default"]
+    assert path.exists() and not (tmp_path / "cut.db.new").exists()
 
 
 def test_model_card_is_the_description_and_models_stay_unless_asked(
