@@ -112,8 +112,13 @@ class Lookahead:
             bounds = np.where(barred, -np.inf, self.near + self.margin)
             guesses = bounds - np.float32(1 - self.likely) * self.margin
             found = self._best(bounds, guesses, self._cosines, None, "neighbour")
-            if found is None or isinstance(found, Prediction) or self._is_listed(found.similarity, here):
+            if found is None or isinstance(found, Prediction):
                 return found  # where no row at all meets the constraints a fallback would not either
+            listed_too = self._is_listed(found.similarity, here)
+            if listed_too is None:
+                return self._predicted(found, np.zeros(0, np.int64))
+            if listed_too:
+                return found
         bounds = np.where(barred, -np.inf, self.affinity + np.float32(ROUNDING))
         found = self._best(bounds, bounds.copy(), self.affinity.__getitem__, self.chosen.direction, "fallback")
         if isinstance(found, Prediction):
@@ -192,14 +197,13 @@ class Lookahead:
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
-        likely = self.near + np.float32(self.likely) * self.margin >= value
-        if np.count_nonzero(likely) > most:
+        if self.knows(here) or np.count_nonzero(self.near >= value) > most:
             raise Undecided
         doubtful = np.flatnonzero(possibly)
         return Prediction(**vars(found), doubtful=doubtful, rival=np.isin(doubtful, rivals, assume_unique=True))
 
-    def _is_listed(self, value: float, here: int) -> bool:
-        """Whether a row with this cosine is among the first K neighbours of `here`."""
+    def _is_listed(self, value: float, here: int) -> bool | None:
+        """Whether a row with this cosine is among the first K neighbours of `here`; None: bounds do not tell."""
         most = self.chosen.options.neighbours
         if most >= len(self.rows) - 1:
             return True
@@ -211,7 +215,7 @@ class Lookahead:
         surely[here] = False
         if np.count_nonzero(surely) >= most:
             return False
-        raise Undecided
+        return None
 
     def _cosines(self, rows: np.ndarray) -> Float[np.ndarray, " some"]:
         """With the last pick."""
