@@ -39,20 +39,20 @@ def results(found: Collected) -> Table:
     columns = [
         Column("Arm", numeric=False),
         Column("examples"),
-        Column("exact match, %"),
+        Column("exact, %"),
         Column("accuracy, %"),
         Column("loss, nats"),
-        Column("gain in exact match over random, points"),
-        Column("gain in loss over random, nats"),
+        Column("gain, exact"),
+        Column("gain, loss"),
+        Column("verdict (loss)", numeric=False),
         Column("p (loss)"),
-        Column("by seed", brief=False),
-        Column("verdict", numeric=False),
+        Column("by seed (loss)", brief=False),
     ]
     notes = [
-        "Exact match: greedy decoding would give the reference, with its end, token for token. Accuracy: share of the "
+        "Exact: exact match, greedy decoding would give the reference, with its end, token for token. Accuracy: share of the "
         "reference's tokens that are the most likely ones. Loss: mean cross-entropy of the reference's tokens. ± is "
         "the standard error over examples, each averaged over seeds.",
-        "Gains: mean over seeds, 95 % bootstrap over examples with seeds nested. Better or worse: the interval is on "
+        "Gains: over the random choice of as many examples, in points and nats, mean over seeds, 95 % bootstrap over examples with seeds nested. Better or worse: the interval is on "
         "one side of zero and so is every seed. No p is corrected for the number of tests.",
     ]
     notes += dict.fromkeys(
@@ -65,7 +65,7 @@ def _result(found: Collected, method: str, target: str, fraction: float) -> list
     arm = found.find(method, target, fraction)
     label = Cell(found.g2is.label(method), method)
     if arm is None:
-        return [label, *[Cell(write.DASH)] * 8, Cell("not run", tone="muted")]
+        return [label, *[Cell(write.DASH)] * 6, Cell("not run", tone="muted"), *[Cell(write.DASH)] * 2]
     random = found.find(REFERENCE, target, fraction)
     gains = None if random is None or method == REFERENCE else {m: _gain(arm, random, m) for m in ("exact", "loss")}
     return [
@@ -85,9 +85,9 @@ def _gains(gains: dict[str, Gain] | None) -> list[Cell]:
     return [
         Cell(write.points(exact.difference), write.difference_span(exact.low, exact.high)),
         Cell(signed(loss.difference), f"{signed(loss.low)} to {signed(loss.high)}"),
+        Cell(loss.verdict, tone=TONES.get(loss.verdict, "")),
         Cell(write.probability(loss.p)),
         Cell(", ".join(signed(value) for value in loss.per_seed)),
-        Cell(loss.verdict, tone=TONES.get(loss.verdict, "")),
     ]
 
 
