@@ -49,11 +49,12 @@ def results(found: Collected) -> Table:
         Column("by seed (loss)", brief=False),
     ]
     notes = [
-        "Exact: exact match, greedy decoding would give the reference, with its end, token for token. Accuracy: share of the "
-        "reference's tokens that are the most likely ones. Loss: mean cross-entropy of the reference's tokens. ± is "
-        "the standard error over examples, each averaged over seeds.",
-        "Gains: over the random choice of as many examples, in points and nats, mean over seeds, 95 % bootstrap over examples with seeds nested. Better or worse: the interval is on "
-        "one side of zero and so is every seed. No p is corrected for the number of tests.",
+        "Exact: exact match, greedy decoding would give the reference, with its end, token for token. Accuracy: share "
+        "of the reference's tokens that are the most likely ones. Loss: mean cross-entropy of the reference's tokens. "
+        "± is the standard error over examples, each averaged over seeds.",
+        "Gains: over the random choice of as many examples, in points and nats, mean over seeds, 95 % bootstrap over "
+        "examples with seeds nested. Better or worse: the interval is on one side of zero and so is every seed. No p "
+        "is corrected for the number of tests.",
     ]
     notes += dict.fromkeys(
         f"{g2is.label(arm.method)} was not run: it {arm.skipped}." for arm in found.arms if not arm.ran
