@@ -32,7 +32,8 @@ class Reference:
         that bfloat16 might round to nothing.
         """
         less = device.type == "cuda" and self.share == 1
-        self.model.to(device=device, dtype=torch.bfloat16 if less else None)
+        moved: torch.nn.Module = self.model
+        moved.to(device=device, dtype=torch.bfloat16 if less else None)
 
     @torch.no_grad()
     def follow(self, policy: PreTrainedModel, step: int) -> None:

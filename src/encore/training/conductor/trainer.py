@@ -234,13 +234,13 @@ class MultiRewardTrainer(GRPOTrainer):
     def _copy_that_plays(self, copy: WholeCopy) -> Iterator[PreTrainedModel]:
         """`copy` with the newest weights; a GPU holds either it or the reference, which has no part in answering."""
         if self.reference is not None:
-            self.reference.model.to("cpu")
+            self.reference.place(torch.device("cpu"))
         copy.model.to(self.accelerator.device)
         with copy.ready():
             yield copy.model
         copy.model.to("cpu")
         if self.reference is not None:
-            self.reference.model.to(self.accelerator.device)
+            self.reference.place(self.accelerator.device)
 
     def _columns(self, prompts: list[Prompt], answers: list[Response]) -> tuple[list[str], dict[str, list[Any]]]:
         own = [answer.token_ids[:-1] if answer.ended else answer.token_ids for answer in answers]
@@ -346,6 +346,7 @@ class MultiRewardTrainer(GRPOTrainer):
     def before_update(self) -> None:
         """What learns from the policy's loss and is not in its optimizer makes its update with it."""
         if self.joint is not None:
+            assert self.optimizer is not None
             self.joint.step(self.accelerator, self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
