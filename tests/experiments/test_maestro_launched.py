@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.experiments.maestro_stages import read_json, run_stages
 
 ARMS = ("sft", "equal", "ours")
-SMALL = ("maestro.benchmarks.names=[rewriting]", "maestro.methods=[base,sft,equal,ours]")
+SMALL = ("maestro.benchmarks.names=[rewriting]", "maestro.methods=[base,sft,equal,ours]", "maestro.rl.steps=8")
 TRAIN = [sys.executable, "-m", "experiments.maestro.train", "--benchmark", "rewriting"]
 
 
