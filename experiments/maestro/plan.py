@@ -15,9 +15,9 @@ from encore.benchmarks import load
 from encore.benchmarks.published import BENCHMARKS
 from encore.errors import UserError
 from encore.evaluation.metrics import checkable
-from encore.planning import costs
+from encore.planning import costs, launch
 from encore.planning.bench import Bench
-from encore.planning.memory import Load
+from encore.planning.memory import BYTES, Load
 from encore.planning.paper import Cost, PaperPlan, Reported, naming
 from encore.planning.subject import Subject
 from encore.planning.work import Work
@@ -107,6 +107,7 @@ def plan(subject: Subject) -> PaperPlan:
         return Cost(costs.answers(float(len(running) * rows), prompts, response, min(asked.batch_size, rows)))
 
     def build(bench: Bench) -> None:
+        bench.launcher()
         learned = [one for one in maestro.arms() if one.trains == "rl" and maestro.skip(one) is None]
         bench.sft("maestro.sft", maestro.sft)
         for name in sorted({name for one in learned for name in one.rewards or maestro.rewards.names}):
@@ -141,6 +142,7 @@ def plan(subject: Subject) -> PaperPlan:
         },
         loads=_loads(subject, maestro),
         build=build,
+        launched=frozenset({"maestro.train"}),
         checked=[
             f"section maestro: {len(maestro.methods)} arms, {len(maestro.benchmarks.names)} benchmarks of source "
             f"{maestro.benchmarks.source}, {len(maestro.seeds)} seeds, {len(running)} cells a benchmark",
@@ -153,7 +155,12 @@ def plan(subject: Subject) -> PaperPlan:
 
 
 def _loads(subject: Subject, maestro: MaestroSettings) -> list[Load]:
+    """Of SFT and GRPO. A sharded policy has a whole reference beside it, and a whole copy that answers in its place."""
     settings, longest = maestro.rl, float(subject.policy.max_length)
+    named = {name for one in maestro.arms() for name in one.rewards or maestro.rewards.names}
+    # A reward model of the hub is taken to be as large as the policy; the stage's own is the policy with a head.
+    dtype = maestro.rewards.parameters.get("preference", {}).get("dtype", subject.policy.dtype)
+    judged = float(subject.backbone.parameters * BYTES[dtype]) if "preference" in named else 0.0
     tokens = settings.device_batch * longest
     copies = int(bool(settings.kl) or "perplexity" in maestro.rewards.names)
     trained = subject.backbone.parameters
@@ -163,11 +170,24 @@ def _loads(subject: Subject, maestro: MaestroSettings) -> list[Load]:
         min(tokens, costs.FUSED_LOGITS),
         trained,
         copies=copies,
+        whole_copies=True,
         checkpointing=settings.gradient_checkpointing,
+        engine=judged,
+        launched=True,
     )
-    rows = float(min(settings.rollout_batch, settings.responses))
-    rollout = Load("GRPO, rollout", 0.0, rows, trained, copies=copies, checkpointing=True, cached_tokens=rows * longest)
-    return [costs.sft_load(subject, maestro.sft, "SFT"), update, rollout]
+    processes = launch.settings(subject.params).processes
+    rows = float(min(settings.rollout_batch * processes, settings.responses))
+    rollout = dataclasses.replace(
+        update,
+        phase="GRPO, rollout",
+        tokens=0.0,
+        logit_tokens=rows,
+        checkpointing=True,
+        cached_tokens=rows * longest,
+        plays=not copies,
+    )
+    supervised = dataclasses.replace(costs.sft_load(subject, maestro.sft, "SFT"), launched=True)
+    return [supervised, update, rollout]
 
 
 def _scalarizers(

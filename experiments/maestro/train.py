@@ -1,17 +1,19 @@
 """Stage maestro.train: every arm and seed of a benchmark, each from the same start, each a run of its own.
 
-Without `--method` and `--seed` all cells are trained, `maestro.workers` at a time.
+Without `--method` and `--seed` all cells are trained, `maestro.workers` at a time; where `launch` says several
+processes, one after the other, each in as many.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from encore import configuration, tracking
+from encore import configuration, launch, ranks, tracking
 from encore.benchmarks import read_items
 from encore.errors import UserError
 from encore.policy import PolicySettings
@@ -25,6 +27,7 @@ from experiments.maestro.settings import RUNS, cell, group, section, settings
 PARAMS = [
     "profile",
     "tracking",
+    "launch",
     "policy",
     "maestro.methods",
     "maestro.seeds",
@@ -84,20 +87,18 @@ def resolved(params: dict[str, Any], benchmark: str, one: Arm) -> dict[str, Any]
     return {"profile": params["profile"], "tracking": params["tracking"], "policy": params["policy"], "maestro": chosen}
 
 
-def train_cell(job: cells.Job) -> None:
-    """Trains one cell, unless its folder holds that very run."""
+def run_of(job: cells.Job, params: dict[str, Any], policy: PolicySettings) -> tuple[tracking.Run, dict[str, Any]]:
+    """The run of one cell, not begun, and the parameters that decide it."""
     benchmark, method, seed = job
-    params = configuration.read(PARAMS)
-    policy = configuration.build(PolicySettings, params["policy"], "policy")
     one = arm(method, params["maestro"]["static"])
-    start, rows = RUNS / "start" / benchmark, RUNS / "data" / benchmark / "train.jsonl"
+    start, rows = paths(benchmark)
     inputs = [start, *policy.files()]
     if one.trains != "nothing":
         inputs += [rows, *CODE]
     chosen = resolved(params, benchmark, one)
     if "preference" in chosen["maestro"].get("rewards", {}) and not params["maestro"]["preference"]["source"]:
         inputs.append(RUNS / "preference" / benchmark)
-    run = tracking.start(
+    run = ranks.start(
         out=cell("train", benchmark, method, seed),
         stage="maestro.train",
         experiment="maestro",
@@ -106,18 +107,45 @@ def train_cell(job: cells.Job) -> None:
         params=chosen,
         inputs=inputs,
     )
+    return run, chosen
+
+
+def paths(benchmark: str) -> tuple[Path, Path]:
+    """The policy that all cells of a benchmark start from, and its rows."""
+    return RUNS / "start" / benchmark, RUNS / "data" / benchmark / "train.jsonl"
+
+
+def train_cell(job: cells.Job) -> None:
+    """Trains one cell, unless its folder holds that very run."""
+    benchmark, method, seed = job
+    params = configuration.read(PARAMS)
+    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    one, (start, rows) = arm(method, params["maestro"]["static"]), paths(benchmark)
+    run, chosen = run_of(job, params, policy)
     if cells.finished(run):
         print(f"maestro.train: {run.final} is up to date", flush=True)
         return
     with run:
         if one.trains == "nothing":
             source = json.loads((start / "policy.json").read_text(encoding="utf-8"))["source"]
-            (run.out / "policy.json").write_text(json.dumps({"source": source}))
+            if ranks.is_first():
+                (run.out / "policy.json").write_text(json.dumps({"source": source}))
             run.result({"steps": 0})
         elif one.trains == "supervised":
             _supervised(run, policy, chosen["maestro"], start, rows, seed)
         else:
             _reinforced(run, policy, chosen["maestro"], benchmark, start, rows, seed)
+
+
+def launch_cell(job: cells.Job, launching: launch.LaunchSettings) -> None:
+    """As `train_cell`, in the processes of `launching`; what is up to date or trains nothing stays in this one."""
+    params = configuration.read(PARAMS)
+    policy = configuration.build(PolicySettings, params["policy"], "policy")
+    if arm(job[1], params["maestro"]["static"]).trains == "nothing" or cells.finished(run_of(job, params, policy)[0]):
+        train_cell(job)
+        return
+    own = ["--benchmark", job[0], "--method", job[1], "--seed", str(job[2])]
+    launch.restart("experiments.maestro.train", launching, policy.device, own)
 
 
 def _supervised(
@@ -129,7 +157,7 @@ def _supervised(
     from experiments.maestro import policies
 
     torch.manual_seed(seed)
-    model, tokenizer, _ = policies.load(policy, start)
+    model, tokenizer, _ = policies.load(_placed(policy), start)
     examples = policies.supervised_examples(_items(rows), tokenizer, policy.max_length)
     run.dataset(f"{rows.parent.name}-train", rows, source=str(rows))
     with run.phase("sft"):
@@ -143,7 +171,8 @@ def _supervised(
             progress=run,
         )
     run.count(tokens_trained=result.tokens, flops=tracking.flops(model.config, result.tokens, training=True))
-    _save(run, model, tokenizer)
+    if ranks.is_first():
+        _save(run, model, tokenizer)
     run.result({"steps": result.steps, "examples": result.examples, "loss": result.final_loss})
 
 
@@ -165,7 +194,7 @@ def _reinforced(
 
     settings_rl = configuration.build(MultiRewardSettings, chosen["rl"], "maestro.rl")
     torch.manual_seed(seed)
-    model, tokenizer, chat = policies.load(policy, start)
+    model, tokenizer, chat = policies.load(_placed(policy), start)
     asked = policies.prompts(_items(rows), benchmark, chat, policy.max_length - settings_rl.max_response_tokens)
     run.dataset(f"{benchmark}-train", [{"id": prompt.columns["id"]} for prompt in asked], source=str(rows))
     functions = reward_functions(chosen["rewards"], chat, settings_rl.group_size, run.checkpoints)
@@ -181,15 +210,23 @@ def _reinforced(
         progress=run,
         parameters=chosen["scalarizer_parameters"],
     )
-    counted = run.costs.totals()
-    run.count(
-        flops=tracking.flops(trained.config, counted["tokens_trained"], training=True)
-        + tracking.flops(trained.config, counted["tokens_generated"], training=False)
-    )
-    _save(run, trained, tokenizer)
-    weights = {"rewards": list(functions), "history": result.history, "last": result.weights}
-    (run.out / "weights.json").write_text(json.dumps(weights, indent=1), encoding="utf-8")
+    if ranks.is_first():
+        counted = run.costs.totals()
+        run.count(
+            flops=tracking.flops(trained.config, counted["tokens_trained"], training=True)
+            + tracking.flops(trained.config, counted["tokens_generated"], training=False)
+        )
+        _save(run, trained, tokenizer)
+        weights = {"rewards": list(functions), "history": result.history, "last": result.weights}
+        (run.out / "weights.json").write_text(json.dumps(weights, indent=1), encoding="utf-8")
     run.result({"steps": result.steps, "responses": result.responses, "last": result.last})
+
+
+def _placed(policy: PolicySettings) -> PolicySettings:
+    """Where weights are to be sharded: on the CPU, from which each process takes its part."""
+    from encore.training.whole import will_shard
+
+    return dataclasses.replace(policy, device="cpu") if will_shard() else policy
 
 
 def _items(rows: Path) -> list[Any]:
@@ -228,12 +265,18 @@ def jobs(parsed: argparse.Namespace) -> list[cells.Job]:
 
 
 @tracking.stage_main
+@launch.reported()
 def main() -> None:
     parsed = options(__doc__)
     wanted = jobs(parsed)
     if not parsed.method:
         names = [cell("train", *job).name for job in wanted]
         cells.keep_only(RUNS / "train" / parsed.benchmark, names)
+    launching = configuration.build(launch.LaunchSettings, configuration.read(["launch"])["launch"], "launch")
+    if launch.is_due(launching):
+        for job in wanted:
+            launch_cell(job, launching)
+        return
     device = configuration.read(["policy"])["policy"]["device"]
     cells.run_all(train_cell, wanted, settings().workers, imports=warm.IMPORTS["maestro"] if device == "cpu" else None)
 

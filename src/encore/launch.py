@@ -54,8 +54,10 @@ def arguments(module: str, settings: LaunchSettings, own: list[str]) -> list[str
     return [*launcher, "--main_process_port", "0", "-m", module, *own]  # 0: a free port
 
 
-def restart(module: str, settings: LaunchSettings, device: str) -> None:
-    """Runs `module` with this process's own options in `settings.processes` processes; returns when all have succeeded.
+def restart(module: str, settings: LaunchSettings, device: str, own: list[str] | None = None) -> None:
+    """Runs `module` in `settings.processes` processes; returns when all have succeeded.
+
+    They get the options `own`, without these this process's own.
 
     Raises UserError in one line, of the process that failed first. SIGTERM and Ctrl-C end all of them, and this one.
     """
@@ -82,8 +84,9 @@ def restart(module: str, settings: LaunchSettings, device: str) -> None:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its report is several screens
     sys.stdout.flush()
+    given = arguments(module, settings, sys.argv[1:] if own is None else own)
     try:
-        launch.launch_command(launch.launch_command_parser().parse_args(arguments(module, settings, sys.argv[1:])))
+        launch.launch_command(launch.launch_command_parser().parse_args(given))
     except ChildFailedError as error:
         raise UserError(_reason(error)) from error
     except SignalException as error:

@@ -209,7 +209,8 @@ def test_a_cell_s_hash_holds_the_code_that_dvc_watches(stage):
 @pytest.mark.parametrize(("profile", "named", "dtype"), [("laptop", "", "float32"), ("laptop", "bfloat16", "bfloat16")])
 def test_the_preference_model_lies_where_the_policy_does(profile, named, dtype, tmp_path):
     """And is as precise, unless `maestro.rewards.parameters` says otherwise."""
-    overrides = [f"+maestro.rewards.parameters.preference.dtype={named}"] if named else []
+    key = "maestro.rewards.parameters.preference.dtype"
+    overrides = [f"{key}={named}" if named else f"~{key}"]  # the profile names one
     composed = profiles.compose(profile, overrides, tmp_path / "params.yaml", profiles.CONF.resolve())
     params = yaml.safe_load(composed.read_text())
     params["policy"]["device"] = "cuda"

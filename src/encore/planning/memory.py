@@ -27,11 +27,12 @@ class Load:
         logit_tokens: of those, for how many logits are computed at once.
         trained: parameters that get a gradient and Adam's two moments.
         optimizer: whether there is an optimizer; False for a probe.
-        copies: whole models beside the policy that stay as they are (the reference of a KL term).
+        copies: models beside the policy that stay as they are (the reference of a KL term).
+        whole_copies: whether each process holds them whole where the policy is sharded, in two bytes a value.
         checkpointing: of gradients.
         backward: whether there is a backward pass.
         cached_tokens: whose keys and values a rollout keeps.
-        engine: bytes of vLLM beside the training.
+        engine: bytes beside the training: of vLLM, or of a reward model in each process.
         plays: whether the model has to be whole in each process, because it plays episodes.
         launched: whether its stage starts itself in the processes of the section `launch`.
     """
@@ -42,6 +43,7 @@ class Load:
     trained: int = 0
     optimizer: bool = True
     copies: int = 0
+    whole_copies: bool = False
     checkpointing: bool = False
     backward: bool = True
     cached_tokens: float = 0.0
@@ -85,7 +87,7 @@ def estimate(backbone: Backbone, dtype: str, load: Load, shards: int = 1, proces
         gathered = (block / shape.layers + shape.hidden * shape.vocabulary) * of_value
     return Memory(
         weights=held / shards + gathered,
-        copies=load.copies * held / shards,
+        copies=load.copies * (2.0 * backbone.parameters if load.whole_copies and shards > 1 else held / shards),
         gradients=(load.trained * of_value / shards) if load.backward else 0.0,
         optimizer=(2 * load.trained * of_value / shards) if load.backward and load.optimizer else 0.0,
         activations=activations(shape, load),

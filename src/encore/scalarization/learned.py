@@ -116,7 +116,8 @@ class Learned:
         self.conductor.load_state_dict(state["conductor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.buffer = [dict(part) for part in state["buffer"]]
+        device = self.conductor.bias.device
+        self.buffer = [{name: value.to(device) for name, value in part.items()} for part in state["buffer"]]
         self.steps, self.groups = state["steps"], state["groups"]
 
     def _update(self, seen: Mapping[str, Tensor]) -> float:

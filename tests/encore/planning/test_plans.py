@@ -110,6 +110,19 @@ def test_prism_fits_the_machine_of_the_paper_and_starts_itself_there(made: tuple
     assert not made[0]["prism", "laptop"].backbones[0].stages[4].several
 
 
+def test_maestro_starts_itself_sharded_on_the_machine_of_the_paper(made: tuple) -> None:
+    """Beside the shards each process holds a reward model, and the reference or the copy that answers."""
+    for one in made[0]["maestro", "paper"].backbones:
+        (train,) = [stage for stage in one.stages if stage.name == "maestro.train"]
+        assert "--config_file conf/accelerate/fsdp.yaml --num_processes 8" in train.launch and train.several
+        assert "8 processes, FSDP 2" in {made.what: made.how for made in one.built}["launcher"]
+        fits = {fit["phase"]: fit for fit in one.fits}
+        assert {fit["verdict"] for fit in fits.values()} == {"fits, FSDP on 8"}
+        for phase in ("GRPO, update", "GRPO, rollout"):
+            parts = fits[phase]["parts_gb"]
+            assert parts["copies"] == parts["engine"] == pytest.approx(2 * one.parameters / 1e9)
+
+
 def test_a_stage_without_a_rule_is_listed(tmp_path: Path) -> None:
     pipeline = tmp_path / "dvc.yaml"
     pipeline.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +28,14 @@ def normalization(settings: MultiRewardSettings, names: Sequence[str]) -> list[s
 
 
 def trl_config(settings: MultiRewardSettings, model: PreTrainedModel, seed: int, checkpoints: Path) -> GRPOConfig:
-    """TRL's arguments: one step answers all of its prompts and makes one update, in `device_steps` device steps."""
+    """TRL's arguments: one step answers all of its prompts and makes one update, in device steps of whole groups."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    steps = settings.accumulation(processes)
     return GRPOConfig(
         **grpo_arguments(settings, model, seed, checkpoints),
-        per_device_train_batch_size=settings.responses // settings.device_steps,
-        gradient_accumulation_steps=settings.device_steps,
-        steps_per_generation=settings.device_steps,
+        per_device_train_batch_size=settings.responses // (processes * steps),
+        gradient_accumulation_steps=steps,
+        steps_per_generation=steps,
         max_steps=settings.steps,
         max_completion_length=settings.max_response_tokens,
         loss_type="dapo" if settings.loss_normalization == "token" else "grpo",

@@ -25,12 +25,26 @@ class Reference:
         self.every, self.share = every, share
         add_fused_lm_head(self.model, temperature=temperature)
 
+    def place(self, device: torch.device) -> None:
+        """Whole on `device`, beside a policy that will be sharded; a reward may ask it when others do not.
+
+        On a GPU in bfloat16, in which the policy computes too, unless a synchronisation takes up a share of the policy
+        that bfloat16 might round to nothing.
+        """
+        less = device.type == "cuda" and self.share == 1
+        moved: torch.nn.Module = self.model
+        moved.to(device=device, dtype=torch.bfloat16 if less else None)
+
     @torch.no_grad()
     def follow(self, policy: PreTrainedModel, step: int) -> None:
-        """Called after each step of the policy, counted from 1; synchronises after every `every`th."""
+        """Called after each step of the policy, counted from 1; synchronises after every `every`th.
+
+        A sharded policy is gathered, a weight at a time: all processes have to call it.
+        """
         if self.every and step % self.every == 0:
             for own, new in zip(self.model.parameters(), policy.parameters(), strict=True):
-                own.lerp_(new.to(own.dtype), self.share)
+                whole = new.full_tensor() if hasattr(new, "full_tensor") else new
+                own.lerp_(whole.to(own.dtype), self.share)
 
     def save(self, folder: Path) -> None:
         torch.save(self.model.state_dict(), folder / FILE)

@@ -83,10 +83,18 @@ class MultiRewardSettings:
 
     @property
     def device_steps(self) -> int:
-        """Device steps for one step of the policy: the fewest that hold the same number of whole groups each."""
-        groups = self.device_batch // self.group_size
-        return next(
-            steps
-            for steps in range(1, self.prompts_per_step + 1)
-            if self.prompts_per_step % steps == 0 and self.prompts_per_step // steps <= groups
-        )
+        """Device steps for one step of the policy in one process."""
+        return self.accumulation(1)
+
+    def accumulation(self, processes: int) -> int:
+        """Device steps for one step of the policy: the fewest that hold the same number of whole groups each.
+
+        Each of `processes` processes has as many. Raises UserError if prompts cannot be dealt evenly.
+        """
+        if self.prompts_per_step % processes:
+            raise UserError(
+                f"rl.prompts_per_step is {self.prompts_per_step}, and {processes} processes share them, in whole "
+                "groups: make it a multiple of launch.processes"
+            )
+        prompts, groups = self.prompts_per_step // processes, self.device_batch // self.group_size
+        return next(steps for steps in range(1, prompts + 1) if prompts % steps == 0 and prompts // steps <= groups)

@@ -13,11 +13,15 @@ in place):
   exactly the policy that answered. It takes complete groups in each device batch, which is asserted.
 
 Rewards that want the policy's entropies or log-probabilities take them from the same pass.
+
+Several processes (`accelerate launch`) share a step's prompts, see `several`; where accelerate shards the policy, each
+plays with a whole copy of it and holds a whole reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +33,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from trl import GRPOTrainer
 
+from encore import ranks
 from encore.chat import ChatFormat
 from encore.errors import UserError
 from encore.rollout.policy import Response
 from encore.scalarization import Batch, Context, Scalarizer, group_advantages, normalized, scores
+from encore.training.agents.engines import WholeCopy
 from encore.training.agents.trainer import Progress
-from encore.training.conductor import responses
+from encore.training.conductor import responses, several
 from encore.training.conductor.configuring import normalization, trl_config
 from encore.training.conductor.curves import WeightHistory, reward_curves
 from encore.training.conductor.hidden import HiddenStates
@@ -42,6 +48,7 @@ from encore.training.conductor.prompts import Prompt, columns_of
 from encore.training.conductor.reference import Reference
 from encore.training.conductor.scoring import RewardFunction, Rewards
 from encore.training.conductor.settings import MultiRewardSettings
+from encore.training.whole import will_shard
 
 STATE = "scalarizer.pt"
 
@@ -55,6 +62,8 @@ class Answered:
     columns: dict[str, list[Any]]
     lengths: list[int]
     raw: Float[Tensor, "batch K"]
+    kinds: list[str]
+    """Of the prompts of all processes' rows of this device step."""
 
 
 class MultiRewardTrainer(GRPOTrainer):
@@ -88,7 +97,8 @@ class MultiRewardTrainer(GRPOTrainer):
         self.normalization = normalization(settings, self.rewards.names)
         self.scalarizer = scalarizer
         hidden_size = model.config.get_text_config().hidden_size
-        scalarizer.start(Context(self.rewards.names, hidden_size, seed, parameters, model.device))
+        device = ranks.join().device if ranks.processes() > 1 else model.device  # to be sharded, it is on the CPU
+        scalarizer.start(Context(self.rewards.names, hidden_size, seed, parameters, device))
         if scalarizer.trained_with_policy() and settings.loss_normalization == "response":
             raise UserError(
                 f"scalarizer {scalarizer.name} learns from the policy's loss, which has no gradient in it under "
@@ -100,6 +110,9 @@ class MultiRewardTrainer(GRPOTrainer):
             if settings.kl or self.rewards.with_reference
             else None
         )
+        if self.reference is not None and will_shard():
+            self.reference.place(device)
+        self.copy = WholeCopy(model, chat) if will_shard() else None
         super().__init__(
             model=model,
             reward_funcs=[_unused_reward],
@@ -108,8 +121,16 @@ class MultiRewardTrainer(GRPOTrainer):
             processing_class=chat.tokenizer,
             callbacks=[_AfterStep(self), *callbacks],
         )
-        if self.accelerator.num_processes > 1:
-            raise UserError("training on several rewards runs in one process: start it without accelerate launch")
+        if self.copy is not None:
+            self.copy.place(self)
+            self.copy.model.to("cpu")
+        processes = self.accelerator.num_processes
+        self.device_steps = settings.accumulation(processes)
+        self.joint = (
+            several.JointOptimizer(scalarizer, self.args)
+            if processes > 1 and scalarizer.trained_with_policy()
+            else None
+        )
         self.beta = settings.kl  # after the start: TRL would load its reference from a path, ours is a copy
         self.hidden = HiddenStates(model, settings.layer, settings.pooling) if scalarizer.needs_hidden else None
         self.model_accepts_loss_kwargs = False
@@ -129,46 +150,46 @@ class MultiRewardTrainer(GRPOTrainer):
         fresh = self.optimizer is None
         optimizer = super().create_optimizer(model)
         joint = self.scalarizer.trained_with_policy()
-        if fresh and joint:
+        if fresh and joint and self.joint is None:
             optimizer.add_param_group({"params": joint, "lr": self.scalarizer.learning_rate, "weight_decay": 0.0})
         return optimizer
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         if isinstance(generation_batch, dict):  # prepared already
             return generation_batch
-        place = self._step % self.rl.device_steps
+        place = self._step % self.device_steps
         if place == 0 or not self._local:
             self._local = self._answer([int(row["place"]) for row in generation_batch])
         return self._local[place]
 
     def _answer(self, places: list[int]) -> list[dict[str, Any]]:
-        """Answers the step's prompts and returns its device batches."""
-        size = self.rl.group_size
+        """Answers this process's prompts of the step and returns its device batches."""
+        size, processes = self.rl.group_size, self.accelerator.num_processes
         for start in range(0, len(places), size):
-            if len(places) != self.rl.responses or len(set(places[start : start + size])) != 1:
+            if len(places) * processes != self.rl.responses or len(set(places[start : start + size])) != 1:
                 raise AssertionError(f"a step's prompts come as {places}: groups of {size} are not complete")
-        prompts = [self.prompts[place] for place in places]
-        ids = [self.chat.first(prompt.text) for prompt in prompts]
+        ids = [self.chat.first(self.prompts[place].text) for place in places]
         with self.progress.phase("rollout"):
             answers = self._sample(ids)
+        every = several.shared(self.accelerator, list(zip(places, ids, answers, strict=True)))
+        lengths = [len(prompt) + len(answer.token_ids) for _, prompt, answer in every]
+        dealt = several.dealt(lengths, size, self.device_steps, processes)
+        own = sorted(row for of_step in dealt for row in of_step[self.accelerator.process_index])
+        at = {row: place for place, row in enumerate(own)}
+        prompts = [self.prompts[every[row][0]] for row in own]
+        ids, answers = [every[row][1] for row in own], [every[row][2] for row in own]
         with self.progress.phase("reward"):
             completions, columns = self._columns(prompts, answers)
             names = [name for name in self.rewards.names if name not in self.rewards.deferred]
             raw = self.rewards.score(names, [prompt.text for prompt in prompts], completions, columns, self._extra())
-        self._count(ids, answers)
-        # Groups of similar length together: less padding.
-        longest = [
-            max(len(ids[place]) + len(answers[place].token_ids) for place in range(start, start + size))
-            for start in range(0, len(places), size)
-        ]
-        groups = sorted(range(len(longest)), key=lambda group: longest[group])
-        dealt = [group * size + member for group in groups for member in range(size)]
-        each = len(dealt) // self.rl.device_steps
-        bad = self._unscorable(raw)
-        tokens = sum(len(answers[place].token_ids) for place in dealt if not bool(bad[place]))
+        self._count([prompt for _, prompt, _ in every], [answer for _, _, answer in every])
+        bad = self._unscorable(raw).tolist()
+        tokens = sum(len(answer.token_ids) for answer, left_out in zip(answers, bad, strict=True) if not left_out)
+        total = torch.tensor(float(tokens), device=self.accelerator.device)
+        total = self.accelerator.reduce(total, reduction="sum")  # of all processes
         batches = []
-        for start in range(0, len(dealt), each):
-            rows = dealt[start : start + each]
+        for of_step in dealt:
+            rows = [at[row] for row in of_step[self.accelerator.process_index]]
             batch: dict[str, Any] = dict(
                 responses.tensors(
                     [ids[row] for row in rows],
@@ -179,37 +200,47 @@ class MultiRewardTrainer(GRPOTrainer):
             )
             if self.beta:
                 batch["ref_per_token_logps"] = self._reference_logprobs(batch)
-            batch["num_items_in_batch"] = torch.tensor(float(tokens), device=self.accelerator.device)
+            batch["num_items_in_batch"] = total
             batch["answered"] = Answered(
                 [prompts[row] for row in rows],
                 [completions[row] for row in rows],
                 {name: [values[row] for row in rows] for name, values in columns.items()},
                 [len(answers[row].token_ids) for row in rows],
                 raw[rows],
+                [self.prompts[every[row][0]].kind for of_process in of_step for row in of_process],
             )
             batches.append(batch)
         return batches
 
     def _sample(self, ids: list[list[int]]) -> list[Response]:
+        first = self.accelerator.process_index * len(ids)
+        seeds = [
+            responses.response_seed(self.rollout_seed, self.state.global_step, first + row) for row in range(len(ids))
+        ]
+        lengths = {"max_response_tokens": self.rl.max_response_tokens, "rows": self.rl.rollout_batch}
+        if self.copy is not None:
+            with self._copy_that_plays(self.copy) as model:
+                return responses.answer(model, self.chat, ids, seeds, temperature=self.rl.temperature, **lengths)
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
         try:
             with self.accelerator.autocast():
-                return responses.answer(
-                    model,
-                    self.chat,
-                    ids,
-                    [
-                        responses.response_seed(self.rollout_seed, self.state.global_step, row)
-                        for row in range(len(ids))
-                    ],
-                    max_response_tokens=self.rl.max_response_tokens,
-                    temperature=self.rl.temperature,
-                    rows=self.rl.rollout_batch,
-                )
+                return responses.answer(model, self.chat, ids, seeds, temperature=self.rl.temperature, **lengths)
         finally:
             model.train(was_training)
+
+    @contextmanager
+    def _copy_that_plays(self, copy: WholeCopy) -> Iterator[PreTrainedModel]:
+        """`copy` with the newest weights; a GPU holds either it or the reference, which has no part in answering."""
+        if self.reference is not None:
+            self.reference.place(torch.device("cpu"))
+        copy.model.to(self.accelerator.device)
+        with copy.ready():
+            yield copy.model
+        copy.model.to("cpu")
+        if self.reference is not None:
+            self.reference.place(self.accelerator.device)
 
     def _columns(self, prompts: list[Prompt], answers: list[Response]) -> tuple[list[str], dict[str, list[Any]]]:
         own = [answer.token_ids[:-1] if answer.ended else answer.token_ids for answer in answers]
@@ -278,7 +309,11 @@ class MultiRewardTrainer(GRPOTrainer):
         if not bool(valid.all()):
             # TRL's loss holds this very tensor as its mask: a dropped response is in no sum, no mean and no divergence.
             inputs["completion_mask"][~valid] = 0
-        batch = Batch(raw, valid, [prompt.kind for prompt in answered.prompts], size, hidden)
+        raw = several.gathered(self.accelerator, raw)
+        valid = torch.isfinite(raw).all(dim=1)
+        if hidden is not None:
+            hidden = several.gathered(self.accelerator, hidden)
+        batch = Batch(raw, valid, answered.kinds, size, hidden)
         weighing = self.scalarizer.weigh(batch)
         device = logprobs.device
         values = normalized(raw, valid, size, self.normalization).to(device)
@@ -288,7 +323,7 @@ class MultiRewardTrainer(GRPOTrainer):
         self.scalarizer.observe(batch, weighing, advantages)
         self.history.add(batch.kinds, weighing.reading)
         self._raw.append(raw)
-        return advantages
+        return several.own_rows(self.accelerator, advantages)
 
     def _all_rewards(self, answered: Answered, logprobs: Tensor, entropies: Tensor | None) -> Float[Tensor, "batch K"]:
         if not self.rewards.deferred:
@@ -308,6 +343,12 @@ class MultiRewardTrainer(GRPOTrainer):
         late = torch.tensor([name in self.rewards.deferred for name in self.rewards.names])
         return torch.where(late, found, answered.raw)
 
+    def before_update(self) -> None:
+        """What learns from the policy's loss and is not in its optimizer makes its update with it."""
+        if self.joint is not None:
+            assert self.optimizer is not None
+            self.joint.step(self.accelerator, self.optimizer.param_groups[0]["lr"])
+
     def after_step(self) -> None:
         """The scalarizer's own update, the reference, and the step's curves."""
         step = self.state.global_step
@@ -322,11 +363,15 @@ class MultiRewardTrainer(GRPOTrainer):
             raise UserError(f"all responses of step {step} were dropped: no reward function gives numbers")
 
     def save(self, folder: Path) -> None:
-        """Adds to a checkpoint what TRL does not know of."""
-        state = {"scalarizer": self.scalarizer.state(), "history": self.history.lines}
-        torch.save(state, folder / STATE)
-        if self.reference is not None:
-            self.reference.save(folder)
+        """Adds to a checkpoint what TRL does not know of; the first process writes what all hold."""
+        if self.accelerator.is_main_process:
+            state = {"scalarizer": self.scalarizer.state(), "history": self.history.lines}
+            if self.joint is not None:
+                state["joint"] = self.joint.optimizer.state_dict()
+            torch.save(state, folder / STATE)
+            if self.reference is not None:
+                self.reference.save(folder)
+        self.accelerator.wait_for_everyone()  # it is committed next: then each process has written its random state
 
     def restore(self, folder: Path) -> None:
         """Takes back what `save` added. Raises UserError for a checkpoint without it."""
@@ -335,6 +380,12 @@ class MultiRewardTrainer(GRPOTrainer):
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
         self.scalarizer.restore(state["scalarizer"])
         self.history.lines = state["history"]
+        if self.joint is not None:
+            if "joint" not in state:
+                raise UserError(
+                    f"{folder} is of a training in one process: go on with launch.processes 1, or delete it"
+                )
+            self.joint.optimizer.load_state_dict(state["joint"])
         if self.reference is not None:
             self.reference.restore(folder)
 
@@ -344,6 +395,9 @@ class _AfterStep(TrainerCallback):
 
     def __init__(self, trainer: MultiRewardTrainer) -> None:
         self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.before_update()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.after_step()

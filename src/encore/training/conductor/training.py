@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel, PrinterCallback
 
 from encore.chat import ChatFormat
@@ -20,6 +21,7 @@ from encore.training.conductor.scoring import RewardFunction
 from encore.training.conductor.settings import MultiRewardSettings
 from encore.training.conductor.trainer import MultiRewardTrainer
 from encore.training.forward import restore_forward
+from encore.training.whole import whole
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def multi_reward_rl(
     """Trains `model` on its own answers to `prompts`; returns it and what was done.
 
     A run that was cut resumes from the checkpoint that `progress` committed last and ends where the uncut run would
-    have, the scalarizer with it.
+    have, the scalarizer with it. Several processes (`accelerate launch`) learn what one does whose device batch is as
+    large as theirs together; of sharded weights the first one gets the model, the others one without weights.
 
     Args:
         rewards: reward functions by name; see `encore.training.conductor.scoring` for their shape.
@@ -90,14 +93,16 @@ def multi_reward_rl(
         callbacks=[recorder],
     )
     trainer.remove_callback(PrinterCallback)  # metrics.jsonl has what it would print
-    last = None if progress.checkpoint is None else checkpoints / progress.checkpoint
+    # The first process knows what was committed; all resume from it.
+    committed = broadcast_object_list([progress.checkpoint])[0]
+    last = None if committed is None else checkpoints / committed
     if last is not None:
         trainer.restore(last)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    trained = trainer.accelerator.unwrap_model(trainer.model)
+    trained = whole(trainer)
     restore_forward(trained)
     for parameter in trained.parameters():
-        if not bool(torch.isfinite(parameter).all()):
+        if parameter.device.type != "meta" and not bool(torch.isfinite(parameter).all()):  # the first process has it
             raise UserError("a trained weight is not finite: lower rl.learning_rate")
     result = MultiRewardResult(
         steps=trainer.state.global_step,
