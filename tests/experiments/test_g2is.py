@@ -244,7 +244,10 @@ def test_more_components_than_target_rows_is_one_line(done, tmp_path, monkeypatc
         shutil.copytree(done.path / "runs/g2is" / name, tmp_path / "runs/g2is" / name)
     (tmp_path / "base").symlink_to(done.path / "base")
     profiles.compose(
-        "smoke", ["+g2is.parameters.g2is={pca_mode: count_ratio}"], tmp_path / "params.yaml", ROOT / "conf"
+        "smoke",
+        ["+g2is.parameters.g2is={pca_mode: count_ratio}", "g2is.workers=1"],
+        tmp_path / "params.yaml",
+        ROOT / "conf",
     )
     _refused(select.main, "fewer target examples than components", tmp_path, monkeypatch, capsys)
 
