@@ -86,14 +86,16 @@ def checkpoint_shares(weights: Sequence[float], checkpoints: int) -> list[float]
 
 
 def _means(targets: Float[Tensor, "targets dim"], subtasks: Sequence[Hashable]) -> Float[Tensor, "subtasks dim"]:
-    unit = targets / torch.linalg.vector_norm(targets, dim=1, keepdim=True)
-    names = list(subtasks) if len(subtasks) else [None] * len(unit)
-    if len(names) != len(unit):
-        raise UserError(f"{len(names)} subtasks for {len(unit)} target examples: name one for each")
+    names = list(subtasks) if len(subtasks) else [None] * len(targets)
+    if len(names) != len(targets):
+        raise UserError(f"{len(names)} subtasks for {len(targets)} target examples: name one for each")
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     owner = torch.tensor([numbers[name] for name in names])
-    sums = torch.zeros(len(numbers), unit.shape[1], dtype=torch.float64).index_add_(0, owner, unit)
-    return sums / torch.bincount(owner)[:, None]
+    shares = torch.zeros(len(numbers), len(targets), dtype=torch.float64)
+    shares[owner, torch.arange(len(targets))] = 1 / (
+        torch.linalg.vector_norm(targets, dim=1) * torch.bincount(owner)[owner]
+    )
+    return shares @ targets
 
 
 def _listed(features: Checkpointed) -> list[Store | Tensor | np.ndarray]:

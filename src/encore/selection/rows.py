@@ -234,7 +234,11 @@ def whole(features: Store | Tensor | np.ndarray, what: str) -> Float[Tensor, "ro
 
 
 def _lengths(block: Float[Tensor, "block dim"]) -> Float[Tensor, " block"]:
-    found = torch.linalg.vector_norm(block, dim=1)
+    if block.device.type == "cpu":  # BLAS's dot takes half the time of a vector norm
+        with np.errstate(invalid="ignore", over="ignore"):  # `_check` names such a row
+            found = torch.from_numpy(np.sqrt(np.vecdot(block.numpy(), block.numpy())))
+    else:
+        found = torch.linalg.vector_norm(block, dim=1)
     small = found < _SMALL  # whose squares float32 cannot hold
     if bool(small.any()):
         found[small] = torch.linalg.vector_norm(block[small].double(), dim=1).float()
