@@ -1,7 +1,4 @@
-"""Trains the toy start in as many processes as there are, case after case, and saves what came out.
-
-`python -m torch.distributed.run … processes.py START OUT CASE…`; the test calls `train` itself for one process.
-"""
+"""Trains the toy start in as many processes as there are: what `two_processes` starts."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from encore.trajectories import Example, Trajectory, tokenize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-import sharding
+import two_processes
 from conftest import COLOURS, Recorded, Secret
 
 CASES: dict[str, dict[str, Any]] = {
@@ -72,18 +69,5 @@ def train(case: str, start: Path, checkpoints: Path, resumed_from: int | None = 
     return {"weights": model.state_dict(), "curve": getattr(progress, "lines", []), "sharded": sharded}
 
 
-def main() -> None:
-    start, out, cases = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-    torch.set_num_threads(1)
-    sharding.allow_on_cpus()
-    for case in cases:
-        whole = train(case, start, out / case)
-        resumed = train(case, start, out / case, resumed_from=ITERATIONS - 1)
-        if torch.distributed.get_rank() == 0:
-            torch.save({"whole": whole, "resumed": resumed}, out / f"{case}.pt")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main()
+    two_processes.main(train, ITERATIONS)

@@ -1,7 +1,4 @@
-"""Trains the small start on several rewards in as many processes as there are, case after case, and saves the outcome.
-
-`python -m torch.distributed.run … processes.py START OUT CASE…`; the test calls `train` itself for one process.
-"""
+"""Trains the small start on several rewards in as many processes as there are: what `two_processes` starts."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from encore.training.agents.trainer import Silent
 from encore.training.conductor import MultiRewardSettings, Prompt, multi_reward_rl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import sharding
+import two_processes
 
 STEPS = 4
 WORDS = ("red", "blue", "green", "black")
@@ -120,20 +117,5 @@ def train(case: str, start: Path, checkpoints: Path, resumed_from: int | None = 
     }
 
 
-def main() -> None:
-    start, out, cases = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-    torch.set_num_threads(1)
-    sharding.allow_on_cpus()
-    for case in cases:
-        whole = train(case, start, out / case)
-        resumed = train(case, start, out / case, resumed_from=STEPS - 1)
-        if torch.distributed.get_rank() == 0:
-            torch.save({"whole": whole, "resumed": resumed}, out / f"{case}.pt")
-        else:
-            torch.save(whole["scalarizer"], out / f"{case}-other.pt")
-        torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main()
+    two_processes.main(train, STEPS)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import torch
 from encore.errors import UserError
 from encore.training.conductor import MultiRewardSettings
 from encore.training.conductor.several import dealt
-from tests.encore.training import sharding
+from tests.encore.training import two_processes
 from tests.encore.training.conductor import processes
 
 SHARING = {"ddp": ["conductor", "blended", "joint", "random"], "fsdp": ["sharded", "joint"]}
@@ -21,10 +18,7 @@ SHARING = {"ddp": ["conductor", "blended", "joint", "random"], "fsdp": ["sharded
 
 @pytest.fixture(scope="module")
 def saved_start(start, chat, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("start")
-    start.save_pretrained(folder)
-    chat.tokenizer.save_pretrained(folder)
-    return folder
+    return two_processes.save_start(start, chat.tokenizer, tmp_path_factory.mktemp("start"))
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +29,11 @@ def alone(saved_start, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SHARING)
 def together(request, saved_start, tmp_path_factory):
-    """What two processes learn, all cases in one start of them; beside, the scalarizers of the second."""
+    """What two processes learn, all cases in one start of them; `second`: what the second of them holds."""
     out = tmp_path_factory.mktemp(request.param)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", processes.__file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-    if request.param == "fsdp":
-        environment |= sharding.ENVIRONMENT
-    cases = SHARING[request.param]
-    done = subprocess.run(
-        [*launch, str(saved_start), str(out), *cases], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-8000:]
-    found = {case: torch.load(out / f"{case}.pt", weights_only=True) for case in cases}
-    assert all(result["whole"]["sharded"] == (request.param == "fsdp") for result in found.values())
+    found = two_processes.learn(processes.__file__, saved_start, out, SHARING[request.param], request.param)
     for case, result in found.items():
-        result["other"] = torch.load(out / f"{case}-other.pt", weights_only=True)
+        result["second"] = torch.load(out / f"{case}-second.pt", weights_only=True)
     return found
 
 
@@ -74,9 +58,8 @@ def test_two_processes_learn_what_one_learns(start, alone, together):
     before = start.state_dict()
     for case, found in together.items():
         one, two = alone[case], found["whole"]
-        for name, value in one["weights"].items():
-            assert torch.allclose(value, two["weights"][name], atol=1e-5), (case, name)
-        assert any(not torch.allclose(value, before[name], atol=1e-4) for name, value in one["weights"].items())
+        two_processes.assert_close(one["weights"], two["weights"], case)
+        two_processes.assert_learned(before, one["weights"])
         assert one["generated"] == two["generated"] > 0
         same(one["history"], two["history"], 1e-4)
         learned = one["scalarizer"].get("conductor")
@@ -95,16 +78,14 @@ def test_two_processes_learn_what_one_learns(start, alone, together):
 @pytest.mark.slow
 def test_both_hold_the_same_conductor(together):
     for found in together.values():
-        same(found["whole"]["scalarizer"], found["other"], 0.0)
+        same(found["whole"]["scalarizer"], found["second"]["scalarizer"], 0.0)
 
 
 @pytest.mark.slow
 def test_a_resumed_training_of_two_ends_where_the_uncut_one_did(together):
     for case, found in together.items():
-        for name, value in found["whole"]["weights"].items():
-            assert torch.equal(value, found["resumed"]["weights"][name]), (case, name)
+        two_processes.assert_resumed(found, case)
         same(found["whole"]["scalarizer"], found["resumed"]["scalarizer"], 0.0)
-        assert found["resumed"]["curve"] == [found["whole"]["curve"][-1]]
         assert found["resumed"]["history"] == found["whole"]["history"]
 
 
