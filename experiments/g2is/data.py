@@ -26,12 +26,21 @@ def main() -> None:
 
         chat = data.instruction_format(models.load_tokenizer(policy))
         with run.phase("data"):
-            targets = [data.target(name, g2is.data) for name in g2is.targets]
+            passed_over = 0
+
+            def holds(row: data.Instruction) -> bool:
+                nonlocal passed_over
+                found = data.tokenize_instruction(row, chat, policy.max_length) is not None
+                passed_over += not found
+                return found
+
+            targets = [data.target(name, g2is.data, holds) for name in g2is.targets]
             check_apart(targets)
-            pool, cards = data.pool(g2is.data, targets)
+            passed_over = 0  # what was for the targets
+            pool, cards = data.pool(g2is.data, targets, holds)
             lengths, kept = [], []
             seen: set[tuple[int, ...]] = set()
-            too_long = 0
+            too_long = 0  # of generated rows, which are not drawn
             for row in pool.rows:
                 example = data.tokenize_instruction(row, chat, policy.max_length)
                 if example is None:
@@ -68,7 +77,7 @@ def main() -> None:
         run.result(
             {
                 "pool": len(kept),
-                "pool_too_long": too_long,
+                "pool_too_long": passed_over + too_long,
                 "pool_equal_once_cut": len(pool.rows) - len(kept) - too_long,
                 "pool_tokens": sum(lengths),
                 **{f"overlap/{one['target']}": one["hits"] for one in overlaps},

@@ -163,6 +163,8 @@ def _test(subject: Subject, g2is: G2isSettings, target: str, row: float) -> list
     if g2is.data.source == "procedural":
         whole = (g2is.data.evaluation or data.registry.PROCEDURAL_EVALUATION) * subtasks
     rows = min(whole, g2is.data.evaluation * subtasks) if g2is.data.evaluation else whole
+    if g2is.data.source != "procedural" and g2is.data.target_size:
+        rows = min(rows, g2is.data.target_size)
     works = [Work("evaluate", "score", rows * row, row)]
     if g2is.evaluate.by == "own":
         return works

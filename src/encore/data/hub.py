@@ -14,7 +14,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from encore.data import formats
-from encore.data.drawing import Part, Raw, draw_pool, draw_target
+from encore.data.drawing import Fits, Part, Raw, draw_pool, draw_target
 from encore.data.registry_types import Pool, Target
 from encore.data.settings import DataSettings
 from encore.errors import UserError
@@ -158,20 +158,20 @@ TARGETS: dict[str, HubTarget] = {
 }
 
 
-def pool(name: str, settings: DataSettings) -> Pool:
+def pool(name: str, settings: DataSettings, fits: Fits | None = None) -> Pool:
     """The pool `name` of the hub, at most `settings.pool_size` rows of it.
 
     Raises UserError if the hub is out of reach, or the data set has not the columns that it had.
     """
-    return draw_pool(name, _part(POOLS[name], settings, f"{name}-pool"), settings)
+    return draw_pool(name, _part(POOLS[name], settings, f"{name}-pool"), settings, fits)
 
 
-def target(name: str, settings: DataSettings) -> Target:
+def target(name: str, settings: DataSettings, fits: Fits | None = None) -> Target:
     """The target `name` of the hub, as `drawing.draw_target` draws it. Raises UserError as `pool`."""
     found = TARGETS[name]
     tested = _part(found.evaluation, settings, f"{name}-evaluation")
     shots = None if found.validation is None else _part(found.validation, settings, f"{name}-validation")
-    return draw_target(name, found.domain, tested, shots, settings)
+    return draw_target(name, found.domain, tested, shots, settings, fits)
 
 
 def _part(found: HubSet, settings: DataSettings, prefix: str) -> Part:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encore.data import readers
-from encore.data.drawing import Part, draw_pool, draw_target
+from encore.data.drawing import Fits, Part, draw_pool, draw_target
 from encore.data.registry_types import Pool, Target
 from encore.data.settings import DataSettings
 from encore.errors import UserError
@@ -84,20 +84,20 @@ TARGETS: dict[str, TargetFiles] = {
 }
 
 
-def pool(name: str, settings: DataSettings) -> Pool:
+def pool(name: str, settings: DataSettings, fits: Fits | None = None) -> Pool:
     """The pool `name` of the folder, at most `settings.pool_size` rows of it, in the order of the files.
 
     Raises UserError if its files are not there, or not as published.
     """
-    return draw_pool(name, _part(POOLS[name], settings, f"{name}-pool"), settings)
+    return draw_pool(name, _part(POOLS[name], settings, f"{name}-pool"), settings, fits)
 
 
-def target(name: str, settings: DataSettings) -> Target:
+def target(name: str, settings: DataSettings, fits: Fits | None = None) -> Target:
     """The target `name` of the folder, as `drawing.draw_target` draws it. Raises UserError as `pool`."""
     found = TARGETS[name]
     tested = _part(found.evaluation, settings, f"{name}-evaluation")
     shots = None if found.validation is None else _part(found.validation, settings, f"{name}-validation")
-    return draw_target(name, found.domain, tested, shots, settings)
+    return draw_target(name, found.domain, tested, shots, settings, fits)
 
 
 def root(settings: DataSettings) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from encore.data import hub, local, procedural
 from encore.data.cards import DataCard
+from encore.data.drawing import Fits
 from encore.data.instructions import Instruction
 from encore.data.registry_types import Pool, Target
 from encore.data.settings import SOURCES, DataSettings
@@ -32,19 +33,24 @@ def target_names(source: str) -> list[str]:
     }[source]
 
 
-def target(name: str, settings: DataSettings) -> Target:
-    """The target `name`. Raises UserError if the source has none of that name, or its data is not to be had."""
+def target(name: str, settings: DataSettings, fits: Fits | None = None) -> Target:
+    """The target `name`; of files and of the hub, rows that do not fit are passed over before any is drawn.
+
+    Raises UserError if the source has none of that name, or its data is not to be had.
+    """
     if name not in target_names(settings.source):
         known = ", ".join(target_names(settings.source))
         raise UserError(f"target '{name}' is not to be had from source {settings.source}: choose from {known}")
     if settings.source == "procedural":
         rows = settings.evaluation or PROCEDURAL_EVALUATION
         return procedural.target(name, settings.shots, rows, settings.seed)
-    return (local if settings.source == "local" else hub).target(name, settings)
+    return (local if settings.source == "local" else hub).target(name, settings, fits)
 
 
-def pool(settings: DataSettings, targets: Sequence[Target]) -> tuple[Pool, list[DataCard]]:
+def pool(settings: DataSettings, targets: Sequence[Target], fits: Fits | None = None) -> tuple[Pool, list[DataCard]]:
     """The joined pool, without duplicates and without any question of the targets, and the card of each part.
+
+    `fits` as of `target`.
 
     Raises UserError for an unknown pool, or one that is empty once that is taken out.
     """
@@ -57,7 +63,7 @@ def pool(settings: DataSettings, targets: Sequence[Target]) -> tuple[Pool, list[
         made = procedural.pool(settings.pool_size or PROCEDURAL_ROWS, settings.seed, held_out)
         return made, [made.card]
     source = local if settings.source == "local" else hub
-    parts = [source.pool(name, settings) for name in settings.pools]
+    parts = [source.pool(name, settings, fits) for name in settings.pools]
     rows = _distinct((row for part in parts for row in part.rows), held_out)
     name = "+".join(settings.pools)
     about = {

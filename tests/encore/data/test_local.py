@@ -83,6 +83,32 @@ def test_sizes_and_seed(folder):
     assert {row.id for row in found.rows} < {row.id for row in every.rows}
 
 
+def test_a_target_of_many_subtasks_and_one_of_a_single_one_may_be_as_large(folder):
+    few = target("mmlu", settings(folder, target_size=6))
+    counts = [sum(row.subtask == name for row in few.evaluation) for name in {row.subtask for row in few.evaluation}]
+    assert sorted(counts) == [1, 1, 2, 2], "six rows of four subtasks"
+    assert few == target("mmlu", settings(folder, target_size=6))
+    assert few.evaluation != target("mmlu", settings(folder, target_size=6, seed=1)).evaluation
+    assert len(target("privacy_policy", settings(folder, target_size=2)).evaluation) == 2
+    assert target("mmlu", settings(folder, target_size=999)) == target("mmlu", settings(folder))
+
+
+def test_sizes_are_of_the_rows_that_the_context_holds(folder):
+    every, _ = pool(settings(folder, pools=["gsm8k"]), [])
+    short = {row.id for row in every.rows[::2]}
+    found, (card,) = pool(settings(folder, pools=["gsm8k"], pool_size=3), [], lambda row: row.id in short)
+    assert {row.id for row in found.rows} == short, "three rows of six were asked for, and three of them fit"
+    assert card.examples == 3
+    chosen = target("gsm8k", settings(folder, evaluation=2), lambda row: row.id[-1] in "024")
+    assert [row.id[-1] in "024" for row in (*chosen.validation, *chosen.evaluation)] == [True] * 4
+    for name in ("pool", "target"):
+        with pytest.raises(UserError, match=f"no row of {name} gsm8k.* fits into the model's context"):
+            if name == "pool":
+                pool(settings(folder, pools=["gsm8k"]), [], lambda row: False)
+            else:
+                target("gsm8k", settings(folder), lambda row: False)
+
+
 def test_pool_loses_duplicates_and_what_a_target_holds(folder):
     chosen = target("gsm8k", settings(folder))
     found, (card,) = pool(settings(folder, pools=["gsm8k"]), [chosen])
@@ -175,6 +201,7 @@ def test_the_folder_may_be_named_by_the_environment(folder, monkeypatch):
         ({"shots": 0}, "data.shots is 0"),
         ({"pool_size": 0}, "data.pool_size is 0"),
         ({"evaluation": -1}, "data.evaluation is -1"),
+        ({"target_size": 0}, "data.target_size is 0"),
     ],
 )
 def test_settings_are_checked(changes, reason):
