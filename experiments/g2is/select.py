@@ -8,7 +8,10 @@ choice makes no training out of date; the seconds are in the table `choices`.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -69,7 +72,7 @@ def main() -> None:
 def choose_all(g2is: G2isSettings, out: Path, kept: Path, targets: Sequence[str]) -> None:
     """Writes what every arm chooses for `targets` under `out`, and a row for each choice under `kept`."""
     rows = data.read_instructions(RUNS / "data" / "pool.jsonl")
-    embed = _embedder()
+    embed = _embedder(kept)
     untrained = [name for name in g2is.variants if name not in g2is.methods]
     arms = {method: g2is.cells(method) for method in [*g2is.methods, *untrained]}
     for target in targets:
@@ -180,24 +183,32 @@ def _check_one_kind(lists: Sequence[Sequence[Any]]) -> None:
     check_same_space(*(store for one in lists for store in one))
 
 
-def _embedder() -> Callable[[Sequence[str]], Any] | None:
-    """One sentence-embedding model for all arms, which keeps what it has embedded; None where it is not installed."""
+def _embedder(kept: Path) -> Callable[[Sequence[str]], Any] | None:
+    """One sentence-embedding model for all arms; None where it is not installed.
+
+    Texts that one process has embedded the others read from `kept`: a pool is embedded once for all targets.
+    """
     from encore.selection import embeddings
 
     if embeddings.why_not():
         return None
-    embed: Callable[[Sequence[str]], Any] | None = None
-    kept: dict[tuple[str, ...], Any] = {}
+    model: Callable[[Sequence[str]], Any] | None = None
 
-    def cached(texts: Sequence[str]) -> Any:
-        nonlocal embed
-        key = tuple(texts)
-        if key not in kept:
-            embed = embed or embeddings.mini_lm()
-            kept[key] = embed(texts)
-        return kept[key]
+    def embed(texts: Sequence[str]) -> Any:
+        nonlocal model
+        import torch
 
-    return cached
+        path = kept / f"embeddings-{hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:32]}.npy"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.is_file():
+                model = model or embeddings.mini_lm()
+                scratch = path.with_suffix(f".{os.getpid()}.npy")  # a killed stage leaves no half file
+                np.save(scratch, model(texts).numpy())
+                scratch.replace(path)
+        return torch.from_numpy(np.load(path))
+
+    return embed
 
 
 if __name__ == "__main__":

@@ -395,3 +395,18 @@ def test_a_wrong_number_in_the_papers_table_is_noticed(tmp_path):
     path.write_text(reported.PATH.read_text(encoding="utf-8").replace("57.85", "77.85"), encoding="utf-8")
     with pytest.raises(UserError, match="row g2is_without_graph: its ratio"):
         reported.load(path)
+
+
+def test_texts_are_embedded_once_for_all_processes(tmp_path, monkeypatch):
+    made = []
+
+    def mini_lm():
+        return lambda texts: made.append(tuple(texts)) or torch.tensor([[float(len(text)), 1.0] for text in texts])
+
+    monkeypatch.setattr("encore.selection.embeddings.why_not", lambda: None)
+    monkeypatch.setattr("encore.selection.embeddings.mini_lm", mini_lm)
+    one, other = (select._embedder(tmp_path) for _ in range(2))  # of two processes
+    assert torch.equal(one(["a", "bc"]), torch.tensor([[1.0, 1.0], [2.0, 1.0]]))
+    assert torch.equal(other(["a", "bc"]), one(["a", "bc"]))
+    assert torch.equal(other(["ab", "c"]), torch.tensor([[2.0, 1.0], [1.0, 1.0]])), "other texts, if joined the same"
+    assert made == [("a", "bc"), ("ab", "c")]
