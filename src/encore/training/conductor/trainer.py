@@ -3,8 +3,8 @@
 Kept from TRL: the sampler, the loss (masks, KL), accumulation, checkpoints. Replaced, private by name (tests hold them
 in place):
 
-- `_prepare_inputs`: answers come from `encore.rollout`, with a seed for each, and whole groups stay in one device batch
-  (TRL shuffles them apart).
+- `_prepare_inputs`: answers come from `answering`, with a seed for each, and whole groups stay in one device batch (TRL
+  shuffles them apart).
 - `_get_per_token_logps_and_entropies`: the weights need the hidden states of the finished responses, and the advantages
   need the weights. TRL makes one forward pass of the policy over the responses, that of the loss itself (with one
   update for each set of rollouts it needs no earlier one for the ratio), and its `_compute_loss` reads
@@ -20,9 +20,7 @@ plays with a whole copy of it and holds a whole reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +34,19 @@ from trl import GRPOTrainer
 from encore import ranks
 from encore.chat import ChatFormat
 from encore.errors import UserError
-from encore.rollout.policy import Response
 from encore.scalarization import Batch, Context, Scalarizer, group_advantages, normalized, scores
 from encore.training.agents.engines import WholeCopy
 from encore.training.agents.trainer import Progress
-from encore.training.conductor import responses, several
+from encore.training.conductor import companions, several
+from encore.training.conductor.answering import Answered, Answering
 from encore.training.conductor.configuring import normalization, trl_config
 from encore.training.conductor.curves import WeightHistory, reward_curves
 from encore.training.conductor.hidden import HiddenStates
-from encore.training.conductor.prompts import Prompt, columns_of
+from encore.training.conductor.prompts import Prompt
 from encore.training.conductor.reference import Reference
 from encore.training.conductor.scoring import RewardFunction, Rewards
 from encore.training.conductor.settings import MultiRewardSettings
 from encore.training.whole import will_shard
-
-STATE = "scalarizer.pt"
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A device batch of whole groups: what reward functions see, and what they gave before the forward pass."""
-
-    prompts: list[Prompt]
-    completions: list[str]
-    columns: dict[str, list[Any]]
-    lengths: list[int]
-    raw: Float[Tensor, "batch K"]
-    kinds: list[str]
-    """Of the prompts of all processes' rows of this device step."""
 
 
 class MultiRewardTrainer(GRPOTrainer):
@@ -112,25 +95,18 @@ class MultiRewardTrainer(GRPOTrainer):
         )
         if self.reference is not None and will_shard():
             self.reference.place(device)
-        self.copy = WholeCopy(model, chat) if will_shard() else None
+        copy = WholeCopy(model, chat) if will_shard() else None
         super().__init__(
             model=model,
             reward_funcs=[_unused_reward],
             args=trl_config(settings, model, seed, checkpoints),
             train_dataset=Dataset.from_dict({"prompt": [""] * len(order), "place": list(order)}),
             processing_class=chat.tokenizer,
-            callbacks=[_AfterStep(self), *callbacks],
+            callbacks=[companions.AfterStep(self), *callbacks],
         )
-        if self.copy is not None:
-            self.copy.place(self)
-            self.copy.model.to("cpu")
-        processes = self.accelerator.num_processes
-        self.device_steps = settings.accumulation(processes)
-        self.joint = (
-            several.JointOptimizer(scalarizer, self.args)
-            if processes > 1 and scalarizer.trained_with_policy()
-            else None
-        )
+        self.answering = Answering(self, copy)
+        joint = self.accelerator.num_processes > 1 and scalarizer.trained_with_policy()
+        self.joint = several.JointOptimizer(scalarizer, self.args) if joint else None
         self.beta = settings.kl  # after the start: TRL would load its reference from a path, ours is a copy
         self.hidden = HiddenStates(model, settings.layer, settings.pooling) if scalarizer.needs_hidden else None
         self.model_accepts_loss_kwargs = False
@@ -157,110 +133,22 @@ class MultiRewardTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         if isinstance(generation_batch, dict):  # prepared already
             return generation_batch
-        place = self._step % self.device_steps
+        place = self._step % self.answering.device_steps
         if place == 0 or not self._local:
             self._local = self._answer([int(row["place"]) for row in generation_batch])
         return self._local[place]
 
     def _answer(self, places: list[int]) -> list[dict[str, Any]]:
         """Answers this process's prompts of the step and returns its device batches."""
-        size, processes = self.rl.group_size, self.accelerator.num_processes
-        for start in range(0, len(places), size):
-            if len(places) * processes != self.rl.responses or len(set(places[start : start + size])) != 1:
-                raise AssertionError(f"a step's prompts come as {places}: groups of {size} are not complete")
-        ids = [self.chat.first(self.prompts[place].text) for place in places]
-        with self.progress.phase("rollout"):
-            answers = self._sample(ids)
-        every = several.shared(self.accelerator, list(zip(places, ids, answers, strict=True)))
-        lengths = [len(prompt) + len(answer.token_ids) for _, prompt, answer in every]
-        dealt = several.dealt(lengths, size, self.device_steps, processes)
-        own = sorted(row for of_step in dealt for row in of_step[self.accelerator.process_index])
-        at = {row: place for place, row in enumerate(own)}
-        prompts = [self.prompts[every[row][0]] for row in own]
-        ids, answers = [every[row][1] for row in own], [every[row][2] for row in own]
-        with self.progress.phase("reward"):
-            completions, columns = self._columns(prompts, answers)
-            names = [name for name in self.rewards.names if name not in self.rewards.deferred]
-            raw = self.rewards.score(names, [prompt.text for prompt in prompts], completions, columns, self._extra())
-        self._count([prompt for _, prompt, _ in every], [answer for _, _, answer in every])
-        bad = self._unscorable(raw).tolist()
-        tokens = sum(len(answer.token_ids) for answer, left_out in zip(answers, bad, strict=True) if not left_out)
-        total = torch.tensor(float(tokens), device=self.accelerator.device)
-        total = self.accelerator.reduce(total, reduction="sum")  # of all processes
-        batches = []
-        for of_step in dealt:
-            rows = [at[row] for row in of_step[self.accelerator.process_index]]
-            batch: dict[str, Any] = dict(
-                responses.tensors(
-                    [ids[row] for row in rows],
-                    [answers[row].token_ids for row in rows],
-                    self.chat.tokenizer.pad_token_id,
-                    self.accelerator.device,
-                )
-            )
-            if self.beta:
+        batches = self.answering.batches(places)
+        if self.beta:
+            for batch in batches:
                 batch["ref_per_token_logps"] = self._reference_logprobs(batch)
-            batch["num_items_in_batch"] = total
-            batch["answered"] = Answered(
-                [prompts[row] for row in rows],
-                [completions[row] for row in rows],
-                {name: [values[row] for row in rows] for name, values in columns.items()},
-                [len(answers[row].token_ids) for row in rows],
-                raw[rows],
-                [self.prompts[every[row][0]].kind for of_process in of_step for row in of_process],
-            )
-            batches.append(batch)
         return batches
 
-    def _sample(self, ids: list[list[int]]) -> list[Response]:
-        first = self.accelerator.process_index * len(ids)
-        seeds = [
-            responses.response_seed(self.rollout_seed, self.state.global_step, first + row) for row in range(len(ids))
-        ]
-        lengths = {"max_response_tokens": self.rl.max_response_tokens, "rows": self.rl.rollout_batch}
-        if self.copy is not None:
-            with self._copy_that_plays(self.copy) as model:
-                return responses.answer(model, self.chat, ids, seeds, temperature=self.rl.temperature, **lengths)
-        model = self.accelerator.unwrap_model(self.model)
-        was_training = model.training
-        model.eval()
-        try:
-            with self.accelerator.autocast():
-                return responses.answer(model, self.chat, ids, seeds, temperature=self.rl.temperature, **lengths)
-        finally:
-            model.train(was_training)
-
-    @contextmanager
-    def _copy_that_plays(self, copy: WholeCopy) -> Iterator[PreTrainedModel]:
-        """`copy` with the newest weights; a GPU holds either it or the reference, which has no part in answering."""
-        if self.reference is not None:
-            self.reference.place(torch.device("cpu"))
-        copy.model.to(self.accelerator.device)
-        with copy.ready():
-            yield copy.model
-        copy.model.to("cpu")
-        if self.reference is not None:
-            self.reference.place(self.accelerator.device)
-
-    def _columns(self, prompts: list[Prompt], answers: list[Response]) -> tuple[list[str], dict[str, list[Any]]]:
-        own = [answer.token_ids[:-1] if answer.ended else answer.token_ids for answer in answers]
-        completions = [str(self.chat.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
-        columns = {**columns_of(prompts), "completion_ids": own, "ended": [answer.ended for answer in answers]}
-        return completions, columns
-
-    def _extra(self) -> dict[str, Any]:
+    def extra(self) -> dict[str, Any]:
+        """What reward functions may ask for beside prompts, completions and columns."""
         return {} if self.reference is None else {"reference": self.reference.model}
-
-    def _unscorable(self, raw: Float[Tensor, "batch K"]) -> Tensor:
-        """Responses to drop, as far as the rewards without a forward pass tell."""
-        known = [place for place, name in enumerate(self.rewards.names) if name not in self.rewards.deferred]
-        return ~torch.isfinite(raw[:, known]).all(dim=1)
-
-    def _count(self, ids: list[list[int]], answers: list[Response]) -> None:
-        generated = sum(len(answer.token_ids) for answer in answers)
-        self._metrics["train"]["rollout/response_tokens"].append(generated / len(answers))
-        self._metrics["train"]["rollout/ended_share"].append(sum(answer.ended for answer in answers) / len(answers))
-        self.progress.count(tokens_trained=generated + sum(map(len, ids)), tokens_generated=generated)
 
     @torch.no_grad()
     def _reference_logprobs(self, batch: dict[str, Tensor]) -> Tensor:
@@ -338,16 +226,10 @@ class MultiRewardTrainer(GRPOTrainer):
             [prompt.text for prompt in answered.prompts],
             answered.completions,
             answered.columns,
-            {**self._extra(), **of_rows},
+            {**self.extra(), **of_rows},
         )
         late = torch.tensor([name in self.rewards.deferred for name in self.rewards.names])
         return torch.where(late, found, answered.raw)
-
-    def before_update(self) -> None:
-        """What learns from the policy's loss and is not in its optimizer makes its update with it."""
-        if self.joint is not None:
-            assert self.optimizer is not None
-            self.joint.step(self.accelerator, self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
         """The scalarizer's own update, the reference, and the step's curves."""
@@ -362,48 +244,9 @@ class MultiRewardTrainer(GRPOTrainer):
         if curves["rollout/dropped_share"] == 1:
             raise UserError(f"all responses of step {step} were dropped: no reward function gives numbers")
 
-    def save(self, folder: Path) -> None:
-        """Adds to a checkpoint what TRL does not know of; the first process writes what all hold."""
-        if self.accelerator.is_main_process:
-            state = {"scalarizer": self.scalarizer.state(), "history": self.history.lines}
-            if self.joint is not None:
-                state["joint"] = self.joint.optimizer.state_dict()
-            torch.save(state, folder / STATE)
-            if self.reference is not None:
-                self.reference.save(folder)
-        self.accelerator.wait_for_everyone()  # it is committed next: then each process has written its random state
-
     def restore(self, folder: Path) -> None:
-        """Takes back what `save` added. Raises UserError for a checkpoint without it."""
-        if not (folder / STATE).exists():
-            raise UserError(f"{folder} has no {STATE}, so it is no checkpoint of this kind of training: delete it")
-        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        self.scalarizer.restore(state["scalarizer"])
-        self.history.lines = state["history"]
-        if self.joint is not None:
-            if "joint" not in state:
-                raise UserError(
-                    f"{folder} is of a training in one process: go on with launch.processes 1, or delete it"
-                )
-            self.joint.optimizer.load_state_dict(state["joint"])
-        if self.reference is not None:
-            self.reference.restore(folder)
-
-
-class _AfterStep(TrainerCallback):
-    """Calls the trainer back at the end of a step, and before others hear that a checkpoint is complete."""
-
-    def __init__(self, trainer: MultiRewardTrainer) -> None:
-        self.trainer = trainer
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.before_update()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.after_step()
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        """Takes back what a checkpoint holds beside TRL's. Raises UserError if it is none of this kind of training."""
+        companions.restore(self, folder)
 
 
 def _unused_reward(**_: Any) -> list[float | None]:
