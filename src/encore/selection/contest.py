@@ -52,9 +52,13 @@ class Contest:
             self.test(self.waiting[:count], self.waiting_values[:count])
             self.waiting, self.waiting_values = self.waiting[count:], self.waiting_values[count:]
             width = min(2 * width, _MOST_AT_ONCE)
-        rows = sorted(self.clear)
-        if not rows:
+        if not self.clear:
             return None
+        best = max(self.values.values())
+        level = [row for row, value in self.values.items() if value >= best - 2 * ROUNDING]
+        if len(level) == 1 and self.clear[level[0]]:
+            return level[0]
+        rows = sorted(self.clear)
         values = torch.tensor([self.values[row] for row in rows], dtype=torch.float64)
         place = first_allowed(values, lambda places: self._exact([rows[one] for one in places]),
                               lambda one: self.clear[rows[one]])  # fmt: skip

@@ -200,7 +200,9 @@ class Lookahead:
         if self.knows(here) or np.count_nonzero(self.near >= value) > most:
             raise Undecided
         doubtful = np.flatnonzero(possibly)
-        return Prediction(**vars(found), doubtful=doubtful, rival=np.isin(doubtful, rivals, assume_unique=True))
+        is_rival = np.zeros(len(possibly), bool)
+        is_rival[rivals] = True
+        return Prediction(**vars(found), doubtful=doubtful, rival=is_rival[doubtful])
 
     def _is_listed(self, value: float, here: int) -> bool | None:
         """Whether a row with this cosine is among the first K neighbours of `here`; None: bounds do not tell."""
