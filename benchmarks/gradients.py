@@ -5,8 +5,8 @@
 Rows of each table: (a) plain training, forward and backward on the same batches, no per-example work; (b) the loop of
 LESS, one example at a time, with the dense projection of TRAK's BasicProjector (blocks of 128 columns made anew for
 every 16 gradients), and, kinder than that, with the dense matrix kept in memory; (c) torch.func's vmap of grad; (d)
-Bergson, dattri and TRAK where they are installed (see gradients_peers.py). All see the same examples, of lengths spread
-evenly on a log scale.
+Bergson, dattri and TRAK where they are installed. gradients_rows.py says which rows there are, gradients_peers.py what
+others do in them. All see the same examples, of lengths spread evenly on a log scale.
 
 On a CPU the clock is the process's own (user and system time of all its threads), which other work on the machine
 disturbs least; on a GPU it is the wall, after a synchronise. Methods take turns in every repeat, and a table gives the
@@ -24,18 +24,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradients_peers as peers
 import torch
-import torch.nn.functional as F
-from gradients_peers import Examples, Run
-from torch import Tensor, nn
+from gradients_peers import Examples
+from gradients_projections import projection_choice
+from gradients_rows import Method, features_methods, norms_methods
+from torch import nn
 
-from encore import gradients
-from encore.gradients.layers import adapter_layers, find_layers
 from encore.gradients.layout import BATCHING
 from encore.gradients.store import Store
 
@@ -47,17 +45,6 @@ SHAPES: dict[str, dict[str, int]] = {
     "smollm2": dict(zip(_KEYS, (49152, 576, 1536, 30, 9, 3), strict=True)),
     "llama-1b": dict(zip(_KEYS, (32000, 2048, 8192, 16, 32, 8), strict=True)),
 }
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row: what runs, and on how many examples (slow peers get a sample, and are scaled)."""
-
-    label: str
-    run: Callable[[Examples], Any]
-    share: float = 1.0
-    once: bool = False
-    """For what takes minutes: one timed run, and no other before it."""
 
 
 def build(name: str, device: str, dtype: torch.dtype) -> nn.Module:
@@ -98,25 +85,6 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def training(model: nn.Module, max_tokens: int) -> Callable[[Examples], None]:
-    """(a): what a training step does, but for the optimizer."""
-
-    def run(examples: Examples) -> None:
-        model.train()
-        device = next(model.parameters()).device
-        for batch in gradients.batches(examples, max_tokens=max_tokens):
-            labels = torch.where(batch["response_mask"], batch["input_ids"], -100)
-            inputs = {
-                "input_ids": batch["input_ids"],
-                "attention_mask": batch["attention_mask"].long(),
-                "labels": labels,
-            }
-            model(**{key: value.to(device) for key, value in inputs.items()}, use_cache=False).loss.backward()
-            model.zero_grad()
-
-    return run
-
-
 def measure(methods: list[Method], examples: Examples, device: str, repeats: int) -> list[dict[str, Any]]:
     """Median seconds for all examples, by method; methods take turns, after one untimed run each."""
     times: dict[str, list[float]] = {method.label: [] for method in methods}
@@ -153,92 +121,6 @@ def measure(methods: list[Method], examples: Examples, device: str, repeats: int
     return rows
 
 
-def norms_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
-    layers = find_layers(model)
-    weights = [layer.module.weight for layer in layers]
-    names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
-    most = options.max_tokens
-    rows = [
-        Method("encore norms", lambda part: gradients.norms(model, gradients.batches(part, max_tokens=most))),
-        Method("(a) training, forward and backward", training(model, most)),
-        Method(
-            "(b) one example at a time, autograd",
-            peers.one_by_one(model, weights, lambda found: [value.norm().item() for value in found]),
-        ),
-        Method(
-            "(c) torch.func vmap",
-            peers.vmapped(model, names, most, lambda found: [value.flatten(1).norm(dim=1) for value in found.values()]),
-            share,
-        ),
-    ]
-    if peers.installed("bergson"):
-        whole = when_run(lambda: peers.bergson(model, layers, None, most, "per_module"))
-        rows.append(Method("(d) Bergson, norms of what its hooks give", whole, share))
-    return rows
-
-
-def features_methods(model: nn.Module, options: argparse.Namespace, share: float) -> list[Method]:
-    layers = adapter_layers(model)
-    weights = [layer.module.weight for layer in layers]
-    names = {name for name, value in model.named_parameters() if any(value is weight for weight in weights)}
-    coordinates, dim, most = sum(weight.numel() for weight in weights), options.dim, options.max_tokens
-    sparse, dense = gradients.Sparse(dim), gradients.Rademacher(dim)
-    state = {
-        layer.name: {
-            "exp_avg": torch.randn(layer.shape) * 1e-4,
-            "exp_avg_sq": torch.rand(layer.shape) * 1e-8,
-            "step": torch.tensor(100.0),
-        }
-        for layer in layers
-    }
-
-    def project(found: dict[str, Tensor]) -> Tensor:
-        values = torch.cat([value.flatten(1) for value in found.values()], 1).float()
-        total = values.new_zeros(len(values), dim)
-        sparse.add(total, values, 0)
-        return total
-
-    def ours(projector: gradients.Projector, optimizer: dict[str, Any] | None = None) -> Run:
-        return lambda part: gradients.features(model, gradients.batches(part, max_tokens=most), projector, optimizer)
-
-    loop = peers.one_by_one(model, weights, peers.BlockwiseDense(dim))
-    rows = [
-        Method("encore features, sparse", ours(sparse)),
-        Method("encore features, sparse, Adam", ours(sparse, state)),
-        Method("encore features, Rademacher", ours(dense), share),
-        Method("(a) LoRA training, forward and backward", training(model, most)),
-        Method("(b) LESS loop, blockwise dense", loop, share, once=coordinates * dim > 1 << 32),
-    ]
-    if coordinates * dim * 4 < options.dense_gib * 2**30:
-        kept = peers.KeptDense(dim)
-        rows.append(Method("(b') LESS loop, dense matrix kept", peers.one_by_one(model, weights, kept), share))
-    rows.append(Method("(c) torch.func vmap, sparse", peers.vmapped(model, names, most, project), share))
-    side = round((dim / len(layers)) ** 0.5)
-    each = f"{side} x {side} a matrix, {side * side * len(layers)} in all"
-    if peers.installed("bergson"):
-        two_sided = when_run(lambda: peers.bergson(model, layers, dim, most, "per_module"))
-        whole = when_run(lambda: peers.bergson(model, layers, dim, most, "global"))
-        rows.append(Method(f"(d) Bergson, {each}", two_sided))
-        rows.append(Method("(d) Bergson, one projection of all", whole, share))
-    if peers.installed("dattri"):
-        rows.append(Method(f"(d) dattri LoGra, {each}", when_run(lambda: peers.dattri(model, layers, dim, most))))
-    if peers.installed("trak"):
-        rows.append(Method("(d) TRAK", when_run(lambda: peers.trak(model, sorted(names), dim, most)), share))
-    return rows
-
-
-def when_run(make: Callable[[], Run]) -> Run:
-    """A peer that is set up on its first, untimed run, so that one that cannot be set up is a row that failed."""
-    made: list[Run] = []
-
-    def run(part: Examples) -> Any:
-        if not made:
-            made.append(make())
-        return made[0](part)
-
-    return run
-
-
 def store_speed(rows: int, dim: int) -> dict[str, float]:
     """Bytes a second (wall, flushed): float32 features into the store as fp16, and ready bytes onto the disk itself."""
     values = torch.randn(rows, dim)
@@ -263,49 +145,6 @@ def store_speed(rows: int, dim: int) -> dict[str, float]:
                 write(Path(folder))
                 speeds[name].append(len(content) / (time.perf_counter() - start))
     return {name: statistics.median(found[1:]) for name, found in speeds.items()}
-
-
-def projection_choice(model: nn.Module, examples: Examples, dim: int) -> None:
-    """Error of cosines between real LoRA gradients and seconds a gradient, of each way to project them."""
-    layers = adapter_layers(model)
-    whole = gradients.features(model, gradients.batches(examples, max_tokens=1024), gradients.Whole())
-    exact = F.normalize(whole) @ F.normalize(whole).T
-    side = int((dim / len(layers)) ** 0.5)
-    sides = [tuple(torch.randn(n, side) / side**0.5 for n in layer.shape) for layer in layers]
-
-    def two_sided(values: Tensor) -> Tensor:
-        """As Bergson's: random matrices on both sides of every module's gradient, a square of the width for each."""
-        columns, start = [], 0
-        for layer, (left, right) in zip(layers, sides, strict=True):
-            outputs, inputs = layer.shape
-            part = values[:, start : start + outputs * inputs].view(-1, outputs, inputs)
-            columns.append((left.T @ part @ right).flatten(1))
-            start += outputs * inputs
-        return torch.cat(columns, 1)
-
-    def one_sided(projector: gradients.Projector) -> Callable[[Tensor], Tensor]:
-        def project(values: Tensor) -> Tensor:
-            total = values.new_zeros(len(values), dim)
-            projector.add(total, values, 0)
-            return total
-
-        return project
-
-    ways = {
-        "sparse, 4 a coordinate": one_sided(gradients.Sparse(dim)),
-        "sparse, 1 a coordinate": one_sided(gradients.Sparse(dim, nonzeros=1)),
-        "Rademacher": one_sided(gradients.Rademacher(dim)),
-        f"two-sided, {side} x {side} a matrix": two_sided,
-    }
-    print(f"\n### projections of {whole.shape[1]} coordinates to {dim}, {len(whole)} gradients at once\n")
-    print("| projection | ms a gradient | error of cosines, root mean square | largest |\n|---|---|---|---|")
-    apart = ~torch.eye(len(whole), dtype=torch.bool)
-    for name, project in ways.items():
-        start = time.process_time()
-        found = F.normalize(project(whole.clone()))
-        milliseconds = (time.process_time() - start) / len(whole) * 1000
-        errors = (found @ found.T - exact)[apart].abs()
-        print(f"| {name} | {milliseconds:.2f} | {errors.square().mean().sqrt():.4f} | {errors.max():.4f} |")
 
 
 def print_table(title: str, rows: list[dict[str, Any]], tokens: int, examples: int) -> None:
