@@ -15,7 +15,7 @@ from encore.report import plots as report_plots
 from encore.report.comparison import Meta
 from encore.report.tables import Table
 from encore.tracking import provenance
-from experiments.g2is import claims, collect, plots, reported, tables
+from experiments.g2is import claims, collect, made_by, plots, quotes, reported, tables
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import gain
 from experiments.g2is.settings import RUNS, G2isSettings, group, policy_of, read_selection, settings
@@ -170,9 +170,7 @@ def _meta(params: dict[str, Any], numbers: reported.Reported, run: tracking.Run)
         reported_backbone="Llama-3.1-8B",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=f"{git.get('commit', 'unknown')}{' with uncommitted changes' if git.get('dirty') else ''}",
-        command="dvc repro g2is.compare"
-        if params["profile"] == "laptop"
-        else f"encore profile use {params['profile']} && dvc repro g2is.compare",
+        command=made_by.command(params),
         machine=", ".join(f"{key} {value}" for key, value in hardware.items() if value),
         versions={key: str(value) for key, value in run.record["versions"].items()},
         warnings=numbers.warnings,
@@ -208,8 +206,12 @@ def main() -> None:
             run.figure(f"data-efficiency-{target}", plots.data_efficiency(found, target))
             svg = report_plots.inline(plots.data_efficiency(found, target), target)
             report.figures.append((f"{target}: score against the share of the pool", svg))
+        passed_on = report
+        if g2is.data.source != "procedural":
+            content["overlap"] = quotes.without_words(content["overlap"])
+            passed_on = dataclasses.replace(report, tables=quotes.without_quotes(report.tables))
         (run.out / "comparison.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        (run.out / "comparison.md").write_text(document.markdown(report), encoding="utf-8")
+        (run.out / "comparison.md").write_text(document.markdown(passed_on), encoding="utf-8")
         text = document.console(report)
         (run.out / "table.txt").write_text(text, encoding="utf-8")
         document.save(report, run.out / "report.html")

@@ -51,6 +51,8 @@ def data_efficiency(found: Collected, target: str) -> Figure:
         axis.set_xscale("log")
         axis.set_xticks([100 * fraction for fraction in fractions], [f"{100 * one:g}" for one in fractions])
         axis.minorticks_off()
+        if name.startswith("exact"):
+            axis.set_ylim(bottom=0, top=max(1.0, axis.get_ylim()[1]))  # where none is right, no scale of thousandths
         axis.set_xlabel("share of the pool, %", fontsize=8, color=MUTED)
         axis.set_title(f"{target}: {name}", fontsize=9, color=INK)
         axis.tick_params(labelsize=8, colors=MUTED)

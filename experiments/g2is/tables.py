@@ -56,10 +56,21 @@ def results(found: Collected) -> Table:
         "examples with seeds nested. Better or worse: the interval is on one side of zero and so is every seed. No p "
         "is corrected for the number of tests.",
     ]
-    notes += dict.fromkeys(
-        f"{g2is.label(arm.method)} was not run: it {arm.skipped}." for arm in found.arms if not arm.ran
-    )
+    notes += not_run(found)
     return Table("results", "Results by target", columns, groups, notes=notes)
+
+
+def not_run(found: Collected) -> list[str]:
+    """Which arms did not run, why, and for which targets, if it is not all of them."""
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for arm in found.arms:
+        if not arm.ran:
+            places.setdefault((found.g2is.label(arm.method), arm.skipped), {})[arm.target] = None
+    told = []
+    for (label, reason), targets in places.items():
+        where = "" if set(targets) == set(found.g2is.targets) else f" for {', '.join(targets)}"
+        told.append(f"{label} was not run{where}: it {reason}.")
+    return told
 
 
 def _result(found: Collected, method: str, target: str, fraction: float) -> list[Cell]:
@@ -261,7 +272,7 @@ def costs(found: Collected, prepared: Preparation, chosen: list[dict[str, Any]])
         tokens = float(np.mean([arm.facts["tokens"] for arm in arms]))
         rows.append(
             [
-                Cell(g2is.label(method), method),
+                Cell(g2is.label(method), method + _of(arms, g2is.targets)),
                 Cell(write.percent(float(np.mean([_mean(arm, "exact") for arm in arms])))),
                 Cell(f"{-float(np.mean([_mean(arm, 'loss') for arm in arms])):.3f}"),
                 Cell(write.duration(prepared.warmup_s) if stores else write.DASH),
@@ -293,6 +304,11 @@ def costs(found: Collected, prepared: Preparation, chosen: list[dict[str, Any]])
         "slowest choice, with embedding the pool where sentences are embedded. Energy: codecarbon's estimate.",
     ]
     return Table("costs", "Cost beside score", columns, [Group("", rows)], lead=lead, notes=notes)
+
+
+def _of(arms: list[Arm], targets: list[str]) -> str:
+    """For an arm that did not run for all of `targets`: of which its numbers are."""
+    return "" if len(arms) == len(targets) else f", of {', '.join(arm.target for arm in arms)} alone"
 
 
 def needs(g2is: Any, method: str, prepared: Preparation) -> tuple[int, bool]:
