@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from encore.report import page
 from encore.report.comparison import Meta
 from encore.report.tables import Cell, Table
+from encore.tracking.files import write_text
 
 WIDEST = 34  # characters of a cell in a terminal
 
@@ -33,18 +31,8 @@ class Report:
 
 def html(report: Report) -> str:
     """The page as text, by the template of `encore.report`; the figures stand behind the first table."""
-    environment = Environment(
-        loader=PackageLoader("encore", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    assert environment.loader is not None
-    css, _, _ = environment.loader.get_source(environment, "page.css")
-    text = environment.get_template("page.html.j2").render(
-        meta=report.meta,
-        css=Markup(css),
+    text = page.fill(
+        report.meta,
         run=report.run,
         verdict=report.verdict,
         caveat=report.caveat,
@@ -74,10 +62,7 @@ def _figures(report: Report) -> str:
 
 def save(report: Report, path: Path) -> Path:
     """Writes the page in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(html(report), encoding="utf-8")
-    return scratch.replace(path)
+    return write_text(path, html(report))
 
 
 def markdown(report: Report) -> str:
