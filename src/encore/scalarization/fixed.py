@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from encore.errors import UserError
 from encore.scalarization.context import Batch, Context, Weighing
 
 
-class Fixed:
+class Fixed(ABC):
     """A scalarizer of constant weights, which `vector` gives; it takes no parameters unless `parameters` names some."""
 
     needs_hidden = False
@@ -33,15 +34,15 @@ class Fixed:
         self.context = context
         self.weights = self.vector(context)
 
+    @abstractmethod
     def vector(self, context: Context) -> Tensor:
         """The weights of the rewards, [K]."""
-        raise NotImplementedError
 
     def weigh(self, batch: Batch) -> Weighing:
         weights = self.weights.expand(len(batch.rewards), -1)
         return Weighing(weights, weights)
 
-    def observe(self, batch: Batch, weighing: Weighing, advantages: Tensor) -> None:
+    def observe(self, batch: Batch, weighing: Weighing, advantages: Tensor) -> None:  # noqa: B027
         """Nothing is learned."""
 
     def step(self) -> dict[str, float]:
@@ -57,7 +58,7 @@ class Fixed:
     def state(self) -> dict[str, Any]:
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """There is no state."""
 
 
