@@ -16,6 +16,11 @@ from experiments.g2is.paired import Gain, gain
 from experiments.g2is.reported import Reported
 
 REFERENCE = "random"
+EXACT = {  # by g2is.evaluate.by
+    "own": "exact match, greedy decoding would give the reference, with its end, token for token",
+    "lm_eval": "by lm-evaluation-harness on the same rows: the likeliest choice, or a generated answer or its number",
+    "lm_eval_tasks": "by lm-evaluation-harness's own task where it has one, whose rows are others than those of the loss",
+}
 TONES = {"better": "good", "worse": "bad"}
 CLAIM_TONES = {REPRODUCED: "good", DIRECTION: "partly", NOT_REPRODUCED: "bad", NOT_RUN: "muted"}
 
@@ -49,7 +54,7 @@ def results(found: Collected) -> Table:
         Column("by seed (loss)", brief=False),
     ]
     notes = [
-        "Exact: exact match, greedy decoding would give the reference, with its end, token for token. Accuracy: share "
+        f"Exact: {EXACT[g2is.evaluate.by]}. Accuracy: share "
         "of the reference's tokens that are the most likely ones. Loss: mean cross-entropy of the reference's tokens. "
         "± is the standard error over examples, each averaged over seeds.",
         "Gains: over the random choice of as many examples, in points and nats, mean over seeds, 95 % bootstrap over "

@@ -11,7 +11,7 @@ from encore import profiles
 from encore.tracking.files import read_yaml
 from experiments.g2is import made_by, plots, quotes, tables
 from experiments.g2is.collect import Arm, Collected
-from experiments.g2is.settings import G2isSettings
+from experiments.g2is.settings import EvaluateSettings, G2isSettings
 from experiments.g2is.walks import walk_table
 
 OVERRIDES = [
@@ -100,3 +100,9 @@ def test_a_mean_over_some_targets_says_so(found):
 def test_where_no_answer_is_right_the_scale_of_exact_match_is_no_artefact(found):
     axis = plots.data_efficiency(found, "gsm8k").axes[0]
     assert axis.get_ylim() == (0, 1)
+
+
+@pytest.mark.parametrize(("by", "words"), [("own", "token for token"), ("lm_eval", "the likeliest choice")])
+def test_the_note_says_who_tests_for_exact_match(found, by, words):
+    found.g2is = G2isSettings(targets=["gsm8k"], methods=["base"], evaluate=EvaluateSettings(by=by))
+    assert words in tables.results(found).notes[0]
