@@ -19,7 +19,7 @@ REFERENCE = "random"
 EXACT = {  # by g2is.evaluate.by
     "own": "exact match, greedy decoding would give the reference, with its end, token for token",
     "lm_eval": "by lm-evaluation-harness on the same rows: the likeliest choice, or a generated answer or its number",
-    "lm_eval_tasks": "by lm-evaluation-harness's own task where it has one, whose rows are others than those of the loss",
+    "lm_eval_tasks": "by lm-evaluation-harness's own task where it has one, on other rows than those of the loss",
 }
 TONES = {"better": "good", "worse": "bad"}
 CLAIM_TONES = {REPRODUCED: "good", DIRECTION: "partly", NOT_REPRODUCED: "bad", NOT_RUN: "muted"}
