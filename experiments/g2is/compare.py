@@ -99,7 +99,7 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[docu
     ]
     g2is = found.g2is
     run = (
-        f"{len(g2is.methods)} arms on {', '.join(g2is.targets)}, {len(g2is.seeds)} seeds, "
+        f"{len(g2is.methods)} arms on {', '.join(g2is.targets)}, {len(g2is.seeds)} seed{'s' * (len(g2is.seeds) > 1)}, "
         f"{' and '.join(tables.share(one) for one in g2is.fractions)} of a pool of {pool_size()} examples, with "
         f"{meta.backbone} under the profile “{meta.profile}”."
     )
