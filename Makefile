@@ -6,8 +6,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP_FLAGS ?=
 PORT ?= 5000
-# Files of tests side by side; each process computes with one thread, or they would wait for each other.
-PYTEST_FLAGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+# Files of tests side by side, in the order of tests/conftest.py: the long ones first. Each process computes with one
+# thread, or they would wait for each other.
+PYTEST_FLAGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TARGET ?= prism.compare
 # PRISM's environments side by side, each with its share of the cores; 0: all, but one after another on a GPU; 1: no.
 JOBS ?= 0

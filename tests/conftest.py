@@ -25,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started with a shell's 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of whole pipelines first, then those with slow tests: side by side, no long file is left for the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: 2 if item.path not in slow else int("experiments" not in item.path.parts))
+
+
 @pytest.fixture(autouse=True)
 def _environment_stays() -> Iterator[None]:
     """What a test leaves in the environment is not there for the next: TRL names a process's rank there, for one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,8 @@ class Checkout:
         profiles.compose(profile, list(overrides), self.path / "params.yaml", self.path / "conf")
 
     def stages_run(self, output: str) -> list[str]:
-        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+        """Of what DVC printed, or `make repro`, which names the environment before each line."""
+        return re.findall(r"^(?:\w+ *\| )?Running stage '(.+?)'", output, re.MULTILINE)
 
 
 def copy_checkout(target: Path) -> Checkout:
