@@ -5,7 +5,7 @@
 
 Lists of some rows of a pool, by exact blocked search and by FAISS's inverted file with more and more of its clusters
 searched. Recall is the share of the exact neighbours that a list has. Times are the process's own. The rows are those
-of benchmarks/selection.py, invented.
+of benchmarks/selection_rows.py, invented.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import torch
-from selection import KINDS, Rows
+from selection_rows import KINDS, Rows
 
 from encore.selection.neighbours import faiss_lists, neighbour_lists, recall
 from encore.selection.rows import UnitRows

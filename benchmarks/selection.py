@@ -1,6 +1,7 @@
 """Selection beside what one would run instead, in one process, as ratios.
 
     python benchmarks/selection.py                                  # the walk, its growth, LESS
+    python benchmarks/selection.py --kinds stored --pool STORE --targets STORE     # the walk on gradients of examples
     python benchmarks/selection.py --large --store FOLDER           # 270,000 rows of 8,192 numbers, from a store
 
 walk: the gradient walk against the authors' algorithm in plain numpy (selection_peers.py), which wants a graph of
@@ -10,7 +11,8 @@ growth: the walk at four sizes, and the power of N that fits.
 less: scores from a store in fp16 against reading its bytes, and against plain numpy.
 
 Times are the process's own (user and system), which other work on the machine disturbs least, but where a part says
-wall. Rows are synthetic. Which kind matters: a walk looks at more candidates where more of them conflict.
+wall. Rows are synthetic, but for the kind "stored". Which kind matters: a walk looks at more candidates where more of
+them conflict.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from typing import Any
 import numpy as np
 import selection_peers as peers
 import torch
+from selection_rows import KINDS, TARGETS, Rows, Source, Stored
 
 from encore.gradients import Store
 from encore.selection import gradient_walk, less_scores
@@ -39,51 +42,8 @@ from encore.selection.principal import core_knowledge
 from encore.selection.rows import UnitRows, whole
 from encore.selection.walk import Walk, walk
 
-TARGETS, TOPICS, NOISE = 256, 40, 0.5
 NEIGHBOURS = 1000
 _BLOCK = 2048
-
-KINDS = {
-    "unrelated": (0.0, 0.0, TOPICS, 0.0),
-    "conflicting": (0.0, 1.0, TOPICS, 0.0),
-    "mixed": (0.8, 1.0, TOPICS, 0.0),
-    "coherent": (2.0, 1.0, TOPICS, 0.0),
-    "spectrum": (0.8, 1.0, 1024, -0.5),
-}
-"""Weights, beside noise, of the direction that all rows share and of their topics; how many topics; and the power by
-which the topics' sizes fall.
-
-Of the pairs of "unrelated" and "conflicting" rows half conflict, in all dimensions or in as many as there are topics.
-"spectrum" has no few directions that all rows lie near: the case that a sketch of the pool is worst for.
-"""
-
-
-class Rows:
-    """Rows of `kind` in blocks: what all share, a mixture of topics with signs, a little noise."""
-
-    def __init__(self, kind: str, dim: int, seed: int = 0):
-        self.random = np.random.default_rng(seed)
-        shared, topical, topics, power = KINDS[kind]
-        self.shared = shared * self._unit(1, dim)
-        self.topics = self._unit(topics, dim)
-        sizes = np.arange(1, topics + 1, dtype=np.float32) ** power
-        self.scales = topical * sizes / np.linalg.norm(sizes)
-
-    def _unit(self, count: int, dim: int) -> np.ndarray:
-        return peers.unit(self.random.standard_normal((count, dim), np.float32))
-
-    def pool(self, count: int) -> np.ndarray:
-        lengths = self.random.gamma(4.0, size=(count, 1)).astype(np.float32)
-        return lengths * (self.shared + self._mixtures(count, self.scales))
-
-    def targets(self) -> np.ndarray:
-        """They spread along some topics more than along others."""
-        return self.shared + self._mixtures(TARGETS, np.arange(1, len(self.topics) + 1, dtype=np.float32) ** -0.5)
-
-    def _mixtures(self, count: int, scales: np.ndarray) -> np.ndarray:
-        loads = self.random.standard_normal((count, len(self.topics)), np.float32) * scales
-        noise = self.random.standard_normal((count, self.topics.shape[1]), np.float32)
-        return loads @ self.topics + NOISE * self.topics.shape[1] ** -0.5 * noise
 
 
 def timed(function: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> tuple[float, Any]:
@@ -92,9 +52,9 @@ def timed(function: Callable[[], Any], clock: Callable[[], float] = time.process
     return clock() - start, found
 
 
-def measure_walk(kind: str, rows: int, dim: int, fraction: float, repeats: int) -> dict[str, Any]:
+def measure_walk(made: Source, kind: str, rows: int, dim: int, fraction: float, repeats: int) -> dict[str, Any]:
     """Ours before and after the peer, so that a machine that slows down slows both."""
-    source = Rows(kind, dim)
+    source = made(kind, dim)
     pool, targets = source.pool(rows), source.targets()
 
     def ours() -> list[int]:
@@ -116,8 +76,9 @@ def measure_walk(kind: str, rows: int, dim: int, fraction: float, repeats: int) 
     plain_s, plain = timed(lambda: walk(UnitRows(pool), core, count, sketch=False))
     same = next((place for place, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(wanted))
     return {
-        "kind": kind, "rows": rows, "dim": dim, "budget": count, "chosen": len(wanted),
-        "identical": found == wanted, "same_until": same, "components": len(components), "looked_at": counts.looked,
+        "kind": kind, "rows": rows, "dim": pool.shape[1], "targets": len(targets), "budget": count,
+        "chosen": len(wanted), "identical": found == wanted, "same_until": same,
+        "components": len(components), "looked_at": counts.looked,
         "conflicts": counts.conflicts, "fallbacks": counts.via.count("fallback"),
         "ours_s": ours_s, "ours_spread_s": [min(times), max(times)], "readings": detail.readings,
         "without_sketch_s": plain_s, "without_sketch_readings": plain.readings,
@@ -127,9 +88,11 @@ def measure_walk(kind: str, rows: int, dim: int, fraction: float, repeats: int) 
     }  # fmt: skip
 
 
-def measure_growth(kind: str, sizes: list[int], dim: int, fraction: float, repeats: int) -> dict[str, Any]:
+def measure_growth(
+    made: Source, kind: str, sizes: list[int], dim: int, fraction: float, repeats: int
+) -> dict[str, Any]:
     """The same for a fraction of the pool, and the least-squares power of N."""
-    source = Rows(kind, dim)
+    source = made(kind, dim)
     pool, targets = source.pool(max(sizes)), source.targets()
     times: dict[int, list[float]] = {size: [] for size in sizes}
     readings = {}
@@ -143,7 +106,8 @@ def measure_growth(kind: str, sizes: list[int], dim: int, fraction: float, repea
     power, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
     residual = np.log(seconds) - np.polyval(np.polyfit(np.log(sizes), np.log(seconds), 1), np.log(sizes))
     return {
-        "kind": kind, "dim": dim, "rows": sizes, "seconds": seconds, "readings": [readings[size] for size in sizes],
+        "kind": kind, "dim": pool.shape[1], "rows": sizes, "seconds": seconds,
+        "readings": [readings[size] for size in sizes],
         "power": float(power), "largest_residual": float(np.abs(np.expm1(residual)).max()),
     }  # fmt: skip
 
@@ -242,7 +206,9 @@ def resident() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=["walk", "growth", "less"], choices=["walk", "growth", "less"])
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=[*KINDS, "stored"])
+    parser.add_argument("--pool", type=Path, help='store of the kind "stored"; its dimension is that of the rows')
+    parser.add_argument("--targets", type=Path, help=f"store of its targets, of which the first {TARGETS} are taken")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--fraction", type=float, default=0.01)
@@ -254,6 +220,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="folder of the store; kept, and used again (default: temporary)")
     parser.add_argument("--device")
     options = parser.parse_args()
+    if "stored" in options.kinds and not (options.pool and options.targets):
+        parser.error('the kind "stored" needs --pool and --targets')
+
+    def made(kind: str, dim: int) -> Rows | Stored:
+        return Stored(options.pool, options.targets) if kind == "stored" else Rows(kind, dim)
 
     print(json.dumps({
         "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg(),
@@ -268,11 +239,13 @@ def main() -> None:
             return
         if "walk" in options.parts:
             for kind in options.kinds:
-                show("walk", measure_walk(kind, options.rows, options.dim, options.fraction, options.repeats))
+                show("walk", measure_walk(made, kind, options.rows, options.dim, options.fraction, options.repeats))
         if "growth" in options.parts:
             sizes = [options.rows // part for part in (8, 4, 2, 1)]
             for kind in options.kinds:
-                show("growth", measure_growth(kind, sizes, options.dim, options.fraction, min(3, options.repeats)))
+                show(
+                    "growth", measure_growth(made, kind, sizes, options.dim, options.fraction, min(3, options.repeats))
+                )
         if "less" in options.parts:
             show("less", measure_less(folder / "less", options.rows, options.less_dim, options.repeats))
 
