@@ -9,6 +9,9 @@ from encore.report.plots import INK, MUTED
 from encore.statistics import mean_interval
 from experiments.g2is.collect import Collected
 
+WIDTH_HEIGHT = (5.6, 4.2)  # inches; half the page
+STRONG = ("random", "less", "g2is")  # of whom the paper's claims are
+
 
 def data_efficiency(found: Collected, target: str) -> Figure:
     """Every arm that was trained at more than one fraction; the base and all data are levels.
@@ -16,7 +19,7 @@ def data_efficiency(found: Collected, target: str) -> Figure:
     A band is the standard error over test examples, each averaged over seeds.
     """
     g2is = found.g2is
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    figure = Figure(figsize=WIDTH_HEIGHT, layout="constrained")
     axes = figure.subplots(1, 2)
     fractions = sorted({*g2is.fractions, *g2is.curve})
     for place, method in enumerate(g2is.methods):
@@ -33,7 +36,7 @@ def data_efficiency(found: Collected, target: str) -> Figure:
             mean = scale * np.array([one.mean for one in found_at])
             error = np.array([abs(scale) * one.sem for one in found_at])
             at = [100 * fraction for fraction, _ in arms]
-            strong = method in g2is.curve_methods
+            strong = method in (*g2is.curve_methods, *STRONG)
             drawn = axis.plot(
                 at,
                 mean,
@@ -57,5 +60,7 @@ def data_efficiency(found: Collected, target: str) -> Figure:
         axis.set_title(f"{target}: {name}", fontsize=9, color=INK)
         axis.tick_params(labelsize=8, colors=MUTED)
         axis.spines[:].set_color(MUTED)
-    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.02, 1), labelcolor=INK, framealpha=0)
+    # Below: beside the axes it takes the width that the page gives to two figures, and can no longer be read.
+    lines, labels = axes[1].get_legend_handles_labels()
+    figure.legend(lines, labels, fontsize=7, loc="outside lower center", ncols=3, labelcolor=INK, framealpha=0)
     return figure
