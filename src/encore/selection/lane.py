@@ -1,34 +1,28 @@
 """The walk for one principal component: which sample comes next, given cosines of the last one with all.
 
-A lane keeps, for every row of the pool, its smallest cosine with the samples chosen so far and the sum of those
-cosines. Both constraints then are arithmetic on vectors. Decisions closer than float32 rounding are taken again in
-float64, so that a walk does not depend on block sizes, threads or devices.
-
-Where a sketch of the pool is given, a lane decides without these vectors while it can, and walks ahead on predictions.
-It asks for the cosines that check them, many at once, and goes back to the first that was wrong: see `lookahead`.
+What the cosines of all picks with all rows say is in `exact_choice`. Where a sketch of the pool is given, a lane
+decides without them while it can, and walks ahead on predictions. It asks for the cosines that check them, many at
+once, and goes back to the first that was wrong: see `lookahead`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encore.selection.ahead import Prediction
-from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.constraints import Chosen
+from encore.selection.exact_choice import ExactChoice, NeighbourLists
 from encore.selection.lookahead import Lookahead, Undecided
-from encore.selection.rows import ROUNDING, Rows
+from encore.selection.rows import Rows
 from encore.selection.sketch import Sketch
 from encore.selection.step import Step
 from encore.selection.walk_options import WalkOptions
 
-NeighbourLists = Callable[[int], Sequence[int]]
-"""A row's neighbours, most similar first."""
 _LONGEST_PAUSE = 64
 """Picks that a lane makes without a sketch that told it nothing time and again."""
 _MOST_PREDICTED = 128
@@ -70,11 +64,7 @@ class Lane:
         self.needs: Literal["nothing", "last", "all"] = "nothing"
         """Whose cosines it takes to go on: the last pick's, or all picks'."""
         self.pause, self.failures = 0, 0
-        self.applied = 0
-        """Number of picks whose cosines are in the three vectors below."""
-        self.last: Float[Tensor, " rows"]
-        self.smallest: Float[Tensor, " rows"]
-        self.total: Float[Tensor, " rows"]
+        self.exact = ExactChoice(rows, self.chosen, taken, lists)
         self._restart(0)
 
     @property
@@ -106,7 +96,7 @@ class Lane:
         picks = self.picks
         if self.predicted or self.needs == "last":
             return [*(picks[place - 1] for place in self.predicted), *(picks[-1:] if self.needs == "last" else [])]
-        return [] if self.ended else [*picks[self.applied :]]
+        return [] if self.ended else [*picks[self.exact.applied :]]
 
     def feed(self, cosines: Float[Tensor, "queries rows"]) -> None:
         """Takes cosines of the first so many of `wants`."""
@@ -152,29 +142,18 @@ class Lane:
         return False
 
     def _apply(self, cosines: Float[Tensor, "queries rows"]) -> None:
-        """Brings the vectors up to date."""
-        if not self.applied:
-            count, device = len(self.rows), self.taken.device
-            self.last = torch.full((count,), -math.inf, device=device)
-            self.smallest = torch.full((count,), math.inf, device=device)
-            self.total = torch.zeros(count, dtype=torch.float64, device=device)
+        """Brings the exact choice up to date."""
         for found in cosines:
-            row = self.steps[self.applied].row
-            self.last.copy_(found)
-            self.last[row] = -math.inf
-            torch.minimum(self.smallest, found, out=self.smallest)
-            self.smallest[row] = -math.inf  # never again
-            self.total += found
-            self.applied += 1
+            self.exact.apply(self.steps[self.exact.applied].row, found)
         if self.lookahead is not None:
-            self.lookahead.learn(self.smallest.numpy())
+            self.lookahead.learn(self.exact.smallest.numpy())
 
     def go_on(self) -> None:
         """Chooses until it has ended or needs cosines."""
         while self.affinity is not None and not self.ended:
             if not self.steps:
                 self._anchor()
-            elif self.applied == len(self.steps):
+            elif self.exact.applied == len(self.steps):
                 self.needs = "nothing"
                 self._choose()
             elif self.lookahead is None or self.needs != "nothing" or self._full():
@@ -199,16 +178,14 @@ class Lane:
     def _restart(self, place: int) -> None:
         self.stuck, self.needs = False, "nothing"
         self.predicted = {one: guess for one, guess in self.predicted.items() if one < place}
-        if place < self.applied or not place:
-            self.applied = 0
-            self.last = self.smallest = self.total = torch.empty(0)
+        if place < self.exact.applied or not place:
+            self.exact.forget()
         if self.lookahead is not None:
             self.lookahead.restart()
 
     def _anchor(self) -> None:
         assert self.affinity is not None
-        free = torch.where(self.taken, -math.inf, self.affinity)
-        found = self._first(free, self.direction, lambda _: True, lambda rows: torch.ones(len(rows), dtype=torch.bool))
+        found = self.exact.anchor(self.affinity)
         if found is None:
             self.stuck = True
         else:
@@ -217,22 +194,17 @@ class Lane:
     def _choose(self) -> None:
         """The next pick, from cosines of all with all picks."""
         assert self.affinity is not None
-        self.consistencies = self.chosen.consistencies(self.affinity, self.total)
-        consistent = self.consistencies >= self.chosen.bound - 4 * ROUNDING
-        feasible = consistent & (self.smallest >= -ROUNDING) & ~self.taken
-        found = self._neighbour(feasible)
-        via: Literal["neighbour", "fallback"] = "neighbour"
-        if found is None:
-            found = self._first(torch.where(feasible, self.affinity, -math.inf), self.direction, self._clear)
-            via = "fallback"
+        found = self.exact.next(self.affinity)
         if found is None:
             self.stuck = True  # better fewer samples than bad ones
         else:
-            self._accept(found, via, float(self.last[found]), float(self.smallest[found]))
+            self._accept(found.row, found.via, found.similarity, found.smallest_similarity)
 
     def _choose_ahead(self, lookahead: Lookahead) -> None:
         """The next pick, from bounds on the cosines of the last ones; or says whose cosines it takes."""
-        current = self.applied == len(self.steps) - 1 and not self.predicted  # one reading, and the vectors are there
+        current = (
+            self.exact.applied == len(self.steps) - 1 and not self.predicted
+        )  # one reading, and the vectors are there
         if current and self.pause:
             self.pause -= 1
             self.needs = "all"
@@ -254,54 +226,6 @@ class Lane:
         if isinstance(found, Prediction):
             self.predicted[len(self.steps)] = found
         self._accept(found.row, found.via, found.similarity, found.smallest_similarity)
-
-    def _neighbour(self, feasible: Bool[Tensor, " rows"]) -> int | None:
-        """The nearest feasible of the last pick's first K neighbours."""
-        here = self.steps[-1].row
-        if self.lists is not None:
-            for row in self.lists(here)[: self.options.neighbours]:
-                if bool(feasible[row]) and (self._clear(row) or bool(self.chosen.allowed([row])[0])):
-                    return int(row)
-            return None
-        found = self._first(torch.where(feasible, self.last, -math.inf), self.rows.exact([here])[0], self._clear)
-        return found if found is not None and self._is_listed(found, here) else None
-
-    def _first(
-        self,
-        values: Float[Tensor, " rows"],
-        towards: Float[Tensor, " dim"],
-        clear: Callable[[int], bool],
-        allowed: Callable[[list[int]], Bool[Tensor, " some"]] | None = None,
-    ) -> int | None:
-        """The allowed row of the largest value; `values`: cosines with `towards`, −inf where a row is barred."""
-
-        def exact(rows: list[int]) -> Tensor:
-            found = self.rows.exact(rows) @ towards
-            found[~(allowed or self.chosen.allowed)(rows)] = -math.inf
-            return found
-
-        return first_allowed(values.double(), exact, clear)
-
-    def _clear(self, row: int) -> bool:
-        """Whether a feasible row meets both constraints by more than rounding."""
-        agrees = bool(self.smallest[row] > ROUNDING)
-        return agrees and bool(self.consistencies[row] > self.chosen.bound + 4 * ROUNDING)
-
-    def _is_listed(self, row: int, here: int) -> bool:
-        """Whether `row` is among the first K neighbours of `here`, ties by lower place."""
-        if self.options.neighbours >= len(self.rows) - 1:
-            return True
-        value = self.last[row]
-        before = int((self.last > value + 2 * ROUNDING).sum())
-        close = ((self.last - value).abs() <= 2 * ROUNDING).nonzero()[:, 0].tolist()
-        if before + len(close) <= self.options.neighbours:
-            return True
-        if before >= self.options.neighbours:
-            return False
-        exact = self.rows.exact(close) @ self.rows.exact([here])[0]
-        mine = exact[close.index(row)]
-        nearer = [one for one, other in zip(close, exact, strict=True) if other > mine or (other == mine and one < row)]
-        return before + len(nearer) < self.options.neighbours
 
     def _accept(
         self,

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 
 from encore.errors import UserError
-from encore.selection.lane import NeighbourLists
+from encore.selection.exact_choice import NeighbourLists
 from encore.selection.rows import Rows, UnitRows
 
 _TRAINING_ROWS_A_CLUSTER = 40

@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encore.gradients import Store
-from encore.selection.lane import Lane, NeighbourLists
+from encore.selection.exact_choice import NeighbourLists
+from encore.selection.lane import Lane
 from encore.selection.principal import Core, core_knowledge
 from encore.selection.rows import Rows, UnitRows, whole
 from encore.selection.selected import budget, largest_remainder
