@@ -65,6 +65,13 @@ class Collected:
                 return arm
         return None
 
+    def ran(self, method: str, target: str, fraction: float) -> Arm:
+        """The arm, of which it is known that it ran. Raises KeyError where it did not."""
+        arm = self.find(method, target, fraction)
+        if arm is None:
+            raise KeyError(f"{method} on {target} at {fraction}")
+        return arm
+
     @cached_property
     def domains(self) -> dict[str, str]:
         """Domain of each target."""

@@ -15,7 +15,7 @@ from encore.report import plots as report_plots
 from encore.report.comparison import Meta
 from encore.report.tables import Table
 from encore.tracking import provenance
-from experiments.g2is import claims, collect, made_by, plots, quotes, reported, tables
+from experiments.g2is import claims, collect, data_tables, made_by, plots, quotes, reported, tables
 from experiments.g2is.collect import Collected
 from experiments.g2is.paired import gain
 from experiments.g2is.settings import RUNS, G2isSettings, group, policy_of, read_selection, settings
@@ -95,7 +95,7 @@ def make(found: Collected, numbers: reported.Reported, meta: Meta) -> tuple[docu
         tables.choices_table(found, sets),
         *walks(found.g2is, sets),
         tables.paper_tables(beside, found, numbers),
-        *tables.overlap(overlaps, cards),
+        *data_tables.overlap(overlaps, cards),
     ]
     g2is = found.g2is
     run = (

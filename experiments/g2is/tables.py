@@ -21,6 +21,7 @@ EXACT = {  # by g2is.evaluate.by
     "lm_eval": "by lm-evaluation-harness on the same rows: the likeliest choice, or a generated answer or its number",
     "lm_eval_tasks": "by lm-evaluation-harness's own task where it has one, on other rows than those of the loss",
 }
+NONE_RIGHT = "neither answers one right, which says nothing"
 TONES = {"better": "good", "worse": "bad"}
 CLAIM_TONES = {REPRODUCED: "good", DIRECTION: "partly", NOT_REPRODUCED: "bad", NOT_RUN: "muted"}
 
@@ -157,11 +158,19 @@ def claims_table(judged: list[claims.Judged], found: Collected, numbers: Reporte
         reported, tasks, firm = claims.range_of(claim, numbers)
         detail = f"{tasks} tasks of Table {claim.table}, firm on {firm}" if tasks else "follows from the argument"
         rows = []
-        for one in (one for one in judged if one.claim == claim):
+        own = [one for one in judged if one.claim == claim]
+        if not any(one.gain for one in own):
+            name, verdict = Cell("every target and share"), Cell(own[0].verdict, tone="muted")
+            rows.append([name, Cell(write.DASH), Cell(reported, detail), Cell(write.DASH), verdict])
+            own = []
+        for one in own:
             here = Cell(write.DASH)
             if one.gain is not None:
                 if one.metric == "exact":
                     span = write.difference_span(one.gain.low, one.gain.high)
+                    arms = [found.ran(method, one.target, one.fraction) for method in (claim.a, claim.b)]
+                    if not any(arm.scores["exact"].any() for arm in arms):
+                        span = NONE_RIGHT
                     here = Cell(f"{write.points(one.gain.difference)} points", span)
                 else:
                     span = f"{signed(one.gain.low)} to {signed(one.gain.high)}"
@@ -366,30 +375,3 @@ def choices_table(found: Collected, sets: dict[tuple[str, str, float], list[dict
     ]
     lead = "Shared: intersection over union with the default G2IS. Arms without results were only selected."
     return Table("choices", "What was chosen", columns, groups, lead=lead)
-
-
-def overlap(overlaps: list[dict[str, Any]], cards: list[dict[str, Any]]) -> list[Table]:
-    """Contamination, and where the data come from."""
-    rows = [
-        [
-            Cell(one["target"]),
-            *(Cell(str(one[key])) for key in ("evaluated", "compared", "hits", "template_hits")),
-            Cell("; ".join(words for _, _, words in one["examples"][:2]) or write.DASH),
-        ]
-        for one in overlaps
-    ]
-    names = ("test rows", "long enough", "shared with the pool", "shared templates")
-    columns = [Column("Target", numeric=False), *map(Column, names), Column("for example", numeric=False, wide=True)]
-    lead = "Test rows that share a run of 13 words with a pool row (rows of 8 to 12 words: as a whole)."
-    of_cards = [
-        [Cell(card["name"], card["role"])]
-        + [Cell(str(card[key])) for key in ("examples", "licence", "source", "revision")]
-        + [Cell(card["sha256"][:16], card.get("notes", ""))]
-        for card in cards
-    ]
-    about = [Column("Data", numeric=False), Column("rows")]
-    about += [Column(name, numeric=False) for name in ("licence", "source", "revision", "SHA-256")]
-    return [
-        Table("overlap", "Overlap of pool and test", columns, [Group("", rows)], lead=lead),
-        Table("data", "Data", about, [Group("", of_cards)]),
-    ]

@@ -9,7 +9,7 @@ import pytest
 
 from encore import profiles
 from encore.tracking.files import read_yaml
-from experiments.g2is import made_by, plots, quotes, tables
+from experiments.g2is import claims, data_tables, made_by, plots, quotes, reported, tables
 from experiments.g2is.collect import Arm, Collected
 from experiments.g2is.settings import EvaluateSettings, G2isSettings
 from experiments.g2is.walks import walk_table
@@ -56,7 +56,7 @@ def test_a_profile_as_it_is_needs_no_more_than_its_name(profile, command, tmp_pa
 def test_what_is_passed_on_quotes_nothing_of_the_data():
     overlaps = [{"target": "bbh", "evaluated": 2, "compared": 2, "hits": 1, "template_hits": 0}]
     overlaps[0]["examples"] = [(0, 5, "words that both share")]
-    quoting = [walk_table("bbh", 0.05, [PICK], ["A question of a data set"]), *tables.overlap(overlaps, [])]
+    quoting = [walk_table("bbh", 0.05, [PICK], ["A question of a data set"]), *data_tables.overlap(overlaps, [])]
     bare = quotes.without_quotes(quoting)
     said = [cell.text + cell.detail for table in bare for group in table.groups for row in group.rows for cell in row]
     assert "cot-pool-7" in said
@@ -106,3 +106,16 @@ def test_where_no_answer_is_right_the_scale_of_exact_match_is_no_artefact(found)
 def test_the_note_says_who_tests_for_exact_match(found, by, words):
     found.g2is = G2isSettings(targets=["gsm8k"], methods=["base"], evaluate=EvaluateSettings(by=by))
     assert words in tables.results(found).notes[0]
+
+
+def test_a_claim_by_exact_match_says_where_no_answer_is_right(found):
+    numbers = reported.load()
+    found.g2is = G2isSettings(targets=["gsm8k"], methods=["g2is", "less"], fractions=[0.05])
+    found.arms = [arm("g2is", "gsm8k"), arm("less", "gsm8k")]
+    table = tables.claims_table(claims.judge(found, numbers), found, numbers)
+    first, *others = table.groups
+    assert [row[3].detail == tables.NONE_RIGHT for row in first.rows] == [True, False]
+    assert [row[0].text for group in others for row in group.rows] == ["every target and share"] * len(others)
+    found.arms[0].scores["exact"][0, 0] = 1
+    table = tables.claims_table(claims.judge(found, numbers), found, numbers)
+    assert table.groups[0].rows[0][3].detail != tables.NONE_RIGHT
