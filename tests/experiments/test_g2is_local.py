@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 
 import pytest
 
@@ -39,6 +40,8 @@ def run(checkout, folder, targets, *lines):
         "g2is.data.pool_size=12",
         "g2is.data.shots=2",
         "g2is.data.evaluation=1",
+        "g2is.data.target_size=20",
+        "policy.max_length=384",
         "g2is.targets=[" + ",".join(targets) + "]",
         "g2is.fractions=[0.2]",
         "g2is.curve=[]",
@@ -58,7 +61,12 @@ def run(checkout, folder, targets, *lines):
 def test_real_files_become_pools_targets_and_their_overlap(checkout_factory, shared):
     runs = run(checkout_factory("g2is-local-data"), shared("data/instruct"), TARGETS, "data")
     rows = read_instructions(runs / "data/pool.jsonl")
-    assert {row.id.partition("-")[0] for row in rows} == set(POOLS)
+    assert Counter(row.id.partition("-")[0] for row in rows) == dict.fromkeys(POOLS, 12), (
+        "also of flan, whose rows are long"
+    )
+    assert read_json(runs / "data/metrics.json")["pool_too_long"] > 0
+    sizes = {name: len(read_instructions(runs / f"data/{name}/evaluation.jsonl")) for name in TARGETS}
+    assert sizes["bbh"] == sizes["mmlu"] == 20 and sizes["gsm8k"] == 1
     cards = {(card["name"], card["role"]): card for card in read_json(runs / "data/cards.json")}
     for name, domain in TARGETS.items():
         assert read_json(runs / f"data/{name}/about.json")["domain"] == domain
