@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.tracking import MlflowClient
 
-BATCH = 1000  # MLflow's limit of metrics in one request
-TAG_BATCH = 100  # and of parameters and tags
+BATCH = 800  # metrics in one request: with as many parameters and tags as one takes, no more than MLflow's 1000
+TAG_BATCH = 100  # MLflow's limit of parameters, and of tags
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,6 @@ def push_running(work: Path, lines: int, home: Path) -> None:
         if target is not None:
             if record["continues"] is None and target.info.status != "RUNNING":
                 client.update_run(target.info.run_id, status="RUNNING")
-            _send_params(client, target, record)
             _send_curves(client, target, record, work / CURVE_FILE, lines)
 
 
@@ -133,7 +132,6 @@ def _sync(client: MlflowClient, folder: Path, record: dict[str, Any] | None = No
     if target.data.tags.get(f"encore.synced{suffix}") == content:
         return "unchanged"
     run_id = target.info.run_id
-    _send_params(client, target, record)
     curves = list(read_curves(folder / CURVE_FILE))
     _send_curves(client, target, record, folder / CURVE_FILE, len(curves))
     _send_datasets(client, target, record)
@@ -144,14 +142,15 @@ def _sync(client: MlflowClient, folder: Path, record: dict[str, Any] | None = No
     results = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     metrics = entries.final_metrics(record, results, names, max((line["step"] for line in curves), default=0))
     tags = [*entries.tags(record), *entries.note(folder, record)]
-    for start in range(0, len(tags), TAG_BATCH):
-        client.log_batch(run_id, tags=tags[start : start + TAG_BATCH])
+    while len(tags) >= TAG_BATCH:  # the last take one more
+        client.log_batch(run_id, tags=tags[:TAG_BATCH])
+        tags = tags[TAG_BATCH:]
     batches = [metrics[start : start + BATCH] for start in range(0, len(metrics), BATCH)]
     for batch in batches[:-1]:
         client.log_batch(run_id, metrics=batch)
     client.set_terminated(run_id, "FINISHED", end_time=entries.milliseconds(record["ended"]))
     # Last, and together with the last metrics: whatever breaks off before is sent again.
-    client.log_batch(run_id, metrics=batches[-1], tags=[entries.tag(f"encore.synced{suffix}", content)])
+    client.log_batch(run_id, metrics=batches[-1], tags=[*tags, entries.tag(f"encore.synced{suffix}", content)])
     return "sent"
 
 
@@ -193,17 +192,16 @@ def _open_target(client: MlflowClient, record: dict[str, Any]) -> MlflowRun | No
     return target
 
 
-def _send_params(client: MlflowClient, target: MlflowRun, record: dict[str, Any]) -> None:
-    params = entries.new_params(record, target.data.params)
-    for start in range(0, len(params), TAG_BATCH):
-        client.log_batch(target.info.run_id, params=params[start : start + TAG_BATCH])
-
-
 def _send_curves(client: MlflowClient, target: MlflowRun, record: dict[str, Any], path: Path, lines: int) -> None:
+    """Sends the parameters and the lines that MLflow does not have yet, in as few requests as they fit into."""
+    params = entries.new_params(record, target.data.params)
     tag = f"encore.curve_lines{entries.suffix(record)}"
     sent = int(target.data.tags.get(tag, 0))
     for metrics, count in _batches(path, sent, lines):
-        client.log_batch(target.info.run_id, metrics=metrics, tags=[entries.tag(tag, str(count))])
+        client.log_batch(target.info.run_id, metrics, params[:TAG_BATCH], [entries.tag(tag, str(count))])
+        params = params[TAG_BATCH:]
+    for start in range(0, len(params), TAG_BATCH):
+        client.log_batch(target.info.run_id, params=params[start : start + TAG_BATCH])
 
 
 def _batches(path: Path, first: int, last: int) -> Iterator[tuple[list[Any], int]]:
