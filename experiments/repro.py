@@ -5,13 +5,14 @@ gives its lock free while a command runs, so that several `dvc repro` of differe
 (https://dvc.org/doc/command-reference/repro). In the end `dvc repro prism.compare` looks at everything once more: what
 it finds up to date is up to date, however it was made.
 
-Stages of every paper need not import torch each for itself (`experiments.warm`), and DVC reads and writes its lock
-quicker (`experiments.quick_dvc`).
+Stages of every paper need not import torch each for itself (`experiments.warm`), DVC reads and writes its lock quicker
+(`experiments.quick_dvc`), and short runs go to MLflow while others are made (`experiments.deliver`).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import os
 import signal
@@ -20,13 +21,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from encore import configuration, tracking
 from encore.errors import UserError
+from encore.tracking.delivery import Delivery
+from encore.tracking.run import HOME
 from experiments import warm
 from experiments.prism.settings import PrismSettings, settings
 
@@ -170,6 +173,23 @@ def side_by_side(repros: Sequence[Repro]) -> None:
         raise UserError(f"`dvc repro` failed{f' for {failed[0].name}' if failed[0].name else ''}: see its lines above")
 
 
+@contextlib.contextmanager
+def delivery() -> Iterator[None]:
+    """Sends queued runs to MLflow meanwhile, unless they are to wait or not to be sent."""
+    mode = configuration.read(["tracking"])["tracking"].get("mlflow")
+    if Delivery(mode, HOME).mode not in ("auto", "on"):
+        yield
+        return
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.deliver"], start_new_session=True, preexec_fn=_end_with_parent
+    )
+    try:
+        yield
+    finally:  # what it has not sent stays queued
+        process.terminate()
+        process.wait()
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -187,7 +207,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminated)
     available = cores()
-    with tempfile.TemporaryDirectory(prefix="encore-") as folder:
+    with tempfile.TemporaryDirectory(prefix="encore-") as folder, delivery():
         if options.targets == [TARGET]:
             prism = settings()  # a mistake in params.yaml is told before anything runs
             device = configuration.read(["policy"])["policy"]["device"]

@@ -8,6 +8,7 @@ same note.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -117,7 +118,10 @@ def queue(home: Path, inputs_hash: str, folder: Path) -> None:
 
 def queued(home: Path) -> list[tuple[Path, Path]]:
     """(note, run folder) of every queued run, oldest first."""
-    notes = [note for note in (home / PENDING).glob("*") if note.is_file()] if (home / PENDING).is_dir() else []
-    notes.sort(key=lambda note: note.stat().st_mtime_ns)
-    # The notes name folders as seen from the checkout, which holds `home`.
-    return [(note, home.parent / note.read_text(encoding="utf-8").strip()) for note in notes]
+    found = []
+    for note in (home / PENDING).glob("*") if (home / PENDING).is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # another process has sent it since
+            # The notes name folders as seen from the checkout, which holds `home`.
+            folder = home.parent / note.read_text(encoding="utf-8").strip()
+            found.append((note.stat().st_mtime_ns, note, folder))
+    return [(note, folder) for _, note, folder in sorted(found)]

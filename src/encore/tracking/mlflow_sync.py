@@ -64,9 +64,9 @@ def sync_tree(root: Path, home: Path) -> list[Outcome]:
     return _sync_all(folders, home)
 
 
-def sync_pending(home: Path) -> list[Outcome]:
-    """Sends the queued runs."""
-    return _sync_all([folder for _, folder in queued(home)], home)
+def sync_pending(home: Path, most: int | None = None) -> list[Outcome]:
+    """Sends the queued runs; at most the `most` oldest."""
+    return _sync_all([folder for _, folder in queued(home)[:most]], home)
 
 
 def _sync_all(folders: list[Path], home: Path) -> list[Outcome]:
