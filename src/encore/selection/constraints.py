@@ -74,6 +74,11 @@ class Chosen:
         return agree & torch.tensor([self.consistency(self.sum + one) >= bound for one in added])
 
 
+def products(rows: Float[Tensor, "rows dim"], towards: Float[Tensor, " dim"]) -> Float[Tensor, " rows"]:
+    """Inner products, of equal rows exactly equal: a product of matrices rounds by a row's place among the others."""
+    return (rows * towards).sum(1)
+
+
 def first_allowed(
     values: Float[Tensor, " rows"],
     exact: Callable[[list[int]], Float[Tensor, " some"]],

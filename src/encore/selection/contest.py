@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from encore.selection.ahead import Ahead
-from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.constraints import Chosen, first_allowed, products
 from encore.selection.rows import ROUNDING
 
 TESTED_AT_ONCE = 8
@@ -79,6 +79,6 @@ class Contest:
     def _exact(self, rows: list[int]) -> Float[Tensor, " some"]:
         chosen = self.chosen
         towards = chosen.rows.exact(chosen.picks[-1:])[0] if self.towards is None else self.towards
-        values = chosen.rows.exact(rows) @ towards
+        values = products(chosen.rows.exact(rows), towards)
         values[~chosen.allowed(rows)] = -torch.inf
         return values

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encore.selection.ahead import Ahead
-from encore.selection.constraints import Chosen, first_allowed
+from encore.selection.constraints import Chosen, first_allowed, products
 from encore.selection.rows import ROUNDING, Rows
 
 NeighbourLists = Callable[[int], Sequence[int]]
@@ -95,7 +95,7 @@ class ExactChoice:
         """The allowed row of the largest value; `values`: cosines with `towards`, −inf where a row is barred."""
 
         def exact(rows: list[int]) -> Tensor:
-            found = self.rows.exact(rows) @ towards
+            found = products(self.rows.exact(rows), towards)
             found[~(allowed or self.chosen.allowed)(rows)] = -math.inf
             return found
 
@@ -117,7 +117,7 @@ class ExactChoice:
             return True
         if before >= self.neighbours:
             return False
-        exact = self.rows.exact(close) @ self.rows.exact([here])[0]
+        exact = products(self.rows.exact(close), self.rows.exact([here])[0])
         mine = exact[close.index(row)]
         nearer = [one for one, other in zip(close, exact, strict=True) if other > mine or (other == mine and one < row)]
         return before + len(nearer) < self.neighbours

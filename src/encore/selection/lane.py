@@ -7,10 +7,10 @@ once, and goes back to the first that was wrong: see `lookahead`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from encore.selection.ahead import Prediction
 from encore.selection.constraints import Chosen
 from encore.selection.exact_choice import ExactChoice, NeighbourLists
 from encore.selection.lookahead import Lookahead, Undecided
-from encore.selection.rows import Rows
+from encore.selection.rows import ROUNDING, Rows
 from encore.selection.sketch import Sketch
 from encore.selection.step import Step
 from encore.selection.walk_options import WalkOptions
@@ -31,12 +31,16 @@ _MOST_DOUBTFUL = 1 << 23
 """And the rows that stand against all of these, of 9 bytes each."""
 
 
+_WIDER = 1.2
+"""How much more a lane allows for after a wrong prediction."""
+
+
 class Lane:
     """A walk that is under way. `go_on` makes it choose while it can; `wants` then says whose cosines it needs, and
     `feed` gives them.
 
     Args:
-        taken: rows of earlier components, shared by all lanes.
+        taken: rows that no component may have.
         lists: neighbours by another index; None: the exact ones, found in the cosines themselves.
         sketch: of the pool, on the CPU; None: every pick needs a reading.
     """
@@ -53,7 +57,12 @@ class Lane:
         sketch: Sketch | None = None,
     ):
         self.component, self.direction, self.budget = component, direction, budget
-        self.rows, self.options, self.taken, self.lists, self.sketch = rows, options, taken, lists, sketch
+        self.rows, self.options, self.lists, self.sketch = rows, options, lists, sketch
+        self.excluded, self.taken = taken, taken.clone()
+        self.avoided: dict[int, int] = {}
+        """Rows of earlier components, with the place of the first pick that may depend on it."""
+        self.left: set[int] = set()
+        """Picks that were taken back and, as most of them will, may come again."""
         self.affinity: Float[Tensor, " rows"] | None = None
         self.chosen = Chosen(rows, direction, options)
         self.steps: list[Step] = []
@@ -64,12 +73,17 @@ class Lane:
         self.needs: Literal["nothing", "last", "all"] = "nothing"
         """Whose cosines it takes to go on: the last pick's, or all picks'."""
         self.pause, self.failures = 0, 0
-        self.exact = ExactChoice(rows, self.chosen, taken, lists)
+        self.exact = ExactChoice(rows, self.chosen, self.taken, lists)
         self._restart(0)
 
     @property
     def picks(self) -> list[int]:
         return [step.row for step in self.steps]
+
+    @property
+    def likely_picks(self) -> set[int]:
+        """Its picks so far, and those that it likely will have."""
+        return {*self.picks, *(() if self.ended else self.left)}
 
     @property
     def ended(self) -> bool:
@@ -137,7 +151,7 @@ class Lane:
             del self.predicted[place]
             return True
         self._go_back(place)
-        self.lookahead.likely = min(1.0, 2 * self.lookahead.likely)
+        self.lookahead.likely = min(1.0, _WIDER * self.lookahead.likely)
         self.needs = "last"
         return False
 
@@ -160,17 +174,48 @@ class Lane:
                 return
             else:
                 self._choose_ahead(self.lookahead)
+        if self.ended:
+            self.left.clear()
 
-    def forbid(self, rows: Sequence[int]) -> None:
-        """Goes back to the first pick that an earlier component turned out to have taken."""
-        gone = set(rows)
-        for place, step in enumerate(self.steps):
-            if step.row in gone:
-                self._go_back(place)
-                return
+    def avoid(self, rows: set[int]) -> None:
+        """Keeps away from `rows`, which earlier components have or likely will have, and from no others of before.
+
+        Goes back to the first pick that is one of them, or that might have been one that no longer is.
+        """
+        picked = [place for place, step in enumerate(self.steps) if step.row in rows]
+        free = [row for row in self.avoided if row not in rows]
+        place = min([*picked, self._first_better(free)])
+        for row in free:
+            del self.avoided[row]
+        self.taken[free] = self.excluded[free]
+        if place < len(self.steps):
+            self._go_back(place)
+        elif free:
+            self.stuck = False
+        new = [row for row in rows if row not in self.avoided]
+        self.avoided |= dict.fromkeys(new, len(self.steps))
+        self.taken[new] = True
+
+    def _first_better(self, rows: list[int]) -> int:
+        """The first pick in whose place one of these rows, which were avoided, might be; their number if there is none.
+
+        Where a pick is a neighbour, only a row that is as near to the pick before it might.
+        """
+        if not rows or not self.steps:
+            return len(self.steps)
+        assert self.affinity is not None
+        cosines = self.rows.unit(rows) @ self.rows.unit(self.picks).T
+        anchor = self.affinity[[self.steps[0].row]].cpu()
+        values = torch.cat([self.affinity[rows].cpu()[:, None], cosines[:, :-1]], 1)
+        found = [float("-inf") if one.via == "fallback" else one.similarity or 0.0 for one in self.steps[1:]]
+        better = values >= torch.cat([anchor, torch.tensor(found)]) - 4 * ROUNDING
+        better &= torch.arange(len(self.steps)) >= torch.tensor([self.avoided[row] for row in rows])[:, None]
+        return int(better.any(0).int().argmax()) if bool(better.any()) else len(self.steps)
 
     def _go_back(self, place: int) -> None:
         """Takes back the pick at `place` and all after it."""
+        self.left |= {step.row for step in self.steps[place:]}
+        self.avoided = {row: min(since, place) for row, since in self.avoided.items()}
         self.steps = self.steps[:place]
         self.chosen.restart(self.picks)
         self._restart(place)

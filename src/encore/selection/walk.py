@@ -5,8 +5,8 @@ Source: arXiv 2502.11062, equation 4 and constraints 5 and 6, in the order of it
 A walk needs the cosines of each pick with the whole pool, and reading the pool is what costs. Two things make the
 readings fewer, and neither changes the result. A sketch of the pool often tells the next pick from bounds on the
 cosines and a few rows. And where it does not, all components walk in step: they are worked through in order, but what
-one picks depends on earlier ones only where both want the same sample. So their picks' cosines come from one reading,
-and a walk goes back to the first pick that an earlier component turned out to have taken.
+one picks depends on earlier ones only where both want the same sample. So their picks' cosines come from one reading.
+A walk keeps away from what earlier components have picked so far, and goes back where they pick otherwise after all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _QUERIES_AT_ONCE = 256
 _COSINES_MEMORY = 1 << 28
 _LANES_MEMORY = 1 << 30
-_BYTES_A_ROW = 24
+_BYTES_A_ROW = 25
 """Of a lane's vectors."""
 _SPARSE = 0.25
 """Share of all pairs of queries and rows over which a product of whole matrices takes less time than single ones."""
@@ -132,18 +132,21 @@ def walk(
             lane.feed(affinity[None])
     steps: list[Step] = []
     while waiting:
-        waiting[0].go_on()
-        if not waiting[0].done:
-            for lane in waiting[1:in_step]:
-                lane.go_on()
+        earlier = {step.row for step in steps}
+        for lane in waiting[:in_step]:
+            lane.avoid(earlier)
+            lane.go_on()
+            if lane is waiting[0] and lane.done:
+                break
+            earlier |= lane.likely_picks
+        else:
             readings += _advance(waiting[:in_step], rows)
         while waiting and waiting[0].done:
             finished = waiting.pop(0)
             _report(finished)
             steps += finished.steps
-            taken[finished.picks] = True
-            for lane in waiting:
-                lane.forbid(finished.picks)
+            if waiting:
+                waiting[0].avoid({step.row for step in steps})
     return Walk(steps, budgets, readings)
 
 
