@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"loss_normalization": "response", "bad_rewards": "drop", "reference_share": 0.5, "reference_every": 1},
     ),
     "joint": ("conductor_joint", {"learning_rate": 0.05}, {"schedule": "cosine", "kl": 0.0}),
+    "equal": ("equal", {}, {}),
     "random": ("random", {}, {"kl": 0.0, "bad_rewards": "drop"}),
     "sharded": (
         "conductor",

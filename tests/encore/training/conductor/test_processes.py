@@ -13,7 +13,7 @@ from encore.training.conductor.several import dealt
 from tests.encore.training import two_processes
 from tests.encore.training.conductor import processes
 
-SHARING = {"ddp": ["conductor", "blended", "joint", "random"], "fsdp": ["sharded", "joint"]}
+SHARING = {"ddp": ["conductor", "blended", "joint", "equal", "random"], "fsdp": ["sharded", "joint"]}
 
 
 @pytest.fixture(scope="module")
