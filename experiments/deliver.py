@@ -21,24 +21,24 @@ NICENESS = 10
 
 
 def deliver(home: Path) -> bool:
-    """Sends some of what is queued; whether MLflow took it."""
+    """Sends some of what is queued; whether any of it left the queue, which a run that cannot be read does not."""
     from encore.tracking import mlflow_sync
 
-    try:
-        mlflow_sync.sync_pending(home, AT_ONCE)
-    except Exception:  # the notes stay, and the next stage that sends says what is wrong
-        return False
-    return True
+    before = {note for note, _ in queued(home)}
+    mlflow_sync.sync_pending(home, AT_ONCE)
+    return bool(before - {note for note, _ in queued(home)})
 
 
 def main() -> None:
     """Until it is ended, or MLflow takes nothing."""
     os.nice(NICENESS)
     while True:
-        if not queued(HOME):
-            time.sleep(LOOK_S)
-        elif not deliver(HOME):
+        try:
+            busy = bool(queued(HOME)) and deliver(HOME)
+        except Exception:  # the notes stay, and the next stage that sends says what is wrong
             return
+        if not busy:
+            time.sleep(LOOK_S)
 
 
 if __name__ == "__main__":

@@ -247,9 +247,8 @@ class Lane:
 
     def _choose_ahead(self, lookahead: Lookahead) -> None:
         """The next pick, from bounds on the cosines of the last ones; or says whose cosines it takes."""
-        current = (
-            self.exact.applied == len(self.steps) - 1 and not self.predicted
-        )  # one reading, and the vectors are there
+        # After one reading the exact choice would know all.
+        current = self.exact.applied == len(self.steps) - 1 and not self.predicted
         if current and self.pause:
             self.pause -= 1
             self.needs = "all"

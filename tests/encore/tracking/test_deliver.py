@@ -12,7 +12,7 @@ import pytest
 
 from encore.tracking.delivery import queued
 from encore.tracking.run import HOME
-from experiments import repro
+from experiments import deliver, repro
 
 from .conftest import train
 
@@ -47,6 +47,22 @@ def test_it_ends_quietly_where_mlflow_takes_nothing(three: list[Path], monkeypat
     done = subprocess.run(DELIVER, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(queued(HOME)) == 3, "nothing is lost"
+
+
+def test_a_run_that_cannot_be_read_is_left_and_not_tried_without_pause(three: list[Path], monkeypatch) -> None:
+    (three[1] / "run.yaml").write_text("[", encoding="utf-8")
+    pauses: list[int] = []
+
+    def pause(_: float) -> None:
+        pauses.append(len(queued(HOME)))
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(deliver.time, "sleep", pause)
+    monkeypatch.setattr(deliver.os, "nice", lambda _: 0)
+    with pytest.raises(KeyboardInterrupt):
+        deliver.main()
+    assert pauses == [1, 1]
 
 
 @pytest.mark.parametrize(("mode", "started"), [("auto", True), ("deferred", False), ("off", False)])
