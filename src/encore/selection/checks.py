@@ -15,7 +15,7 @@ from encore.errors import UserError
 from encore.gradients import Store
 
 Features = Store | Tensor | np.ndarray
-_PROBE = 64
+_PROBE = 16
 
 
 def check_texts(pool: Sequence[str], targets: Sequence[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch import Tensor
 from encore.selection.rows import ROUNDING, Rows
 from encore.selection.walk_options import WalkOptions
 
+Array = TypeVar("Array", Tensor, np.ndarray)
 NOTHING = 1e-10
 """Length under which a sum of samples has no direction: as in the authors' code."""
 
@@ -41,37 +44,39 @@ class Chosen:
 
     def _become(self, total: Float[Tensor, " dim"]) -> None:
         self.sum = total
-        self.current = self.consistency(total)
-        """Consistency of the set."""
         self.along, self.squared = float(total @ self.direction), float(total @ total)
+        self.current = self._consistency(self.along, self.squared)
+        """Consistency of the set."""
 
     @property
     def bound(self) -> float:
         """Least consistency of the set with a row added (constraint 6)."""
         return self.options.delta * self.current
 
-    def consistency(self, total: Float[Tensor, " dim"]) -> float:
-        """Of a set with this sum: its cosine with the component; absolute unless the options say signed."""
-        length = float(torch.linalg.vector_norm(total))
-        found = float(total @ self.direction) / length if length > NOTHING else 0.0
+    def _consistency(self, along: float, squared: float) -> float:
+        """Of a set whose sum has this product with the component, and this square: their cosine; absolute unless the
+        options say signed."""
+        length = math.sqrt(squared)
+        found = along / length if length > NOTHING else 0.0
         return abs(found) if self.options.consistency == "absolute" else found
 
-    def consistencies(self, affinity: Float[Tensor, " rows"], total: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
-        """Of the set with each of some rows added, which have these cosines with the component, and with the sum.
+    def consistencies(self, affinity: Array, total: Array) -> Array:
+        """Of the set with each of some rows added, which have these cosines with the component, and these products
+        with the sum, all in float64.
 
         With g unit, ‖Σs + g‖² = ‖Σs‖² + 2 ⟨Σs, g⟩ + 1.
         """
-        along = affinity.double() + self.along
-        lengths = (2 * total.double() + (self.squared + 1)).clamp_(min=0).sqrt_()
-        found = torch.where(lengths > NOTHING, along / lengths, 0)
-        return found.abs_() if self.options.consistency == "absolute" else found
+        lengths = (2 * total + (self.squared + 1)).clip(0) ** 0.5
+        found = (affinity + self.along) / lengths.clip(NOTHING) * (lengths > NOTHING)
+        return abs(found) if self.options.consistency == "absolute" else found
 
     def allowed(self, rows: Sequence[int]) -> Bool[Tensor, " rows"]:
         """Both constraints in float64."""
         added = self.rows.exact(rows)
         agree = (added @ self.rows.exact(self.picks).T >= 0).all(1)
-        bound = self.bound
-        return agree & torch.tensor([self.consistency(self.sum + one) >= bound for one in added])
+        sums = [self.sum + one for one in added]
+        new = [self._consistency(float(one @ self.direction), float(one @ one)) for one in sums]
+        return agree & (torch.tensor(new) >= self.bound)
 
 
 def products(rows: Float[Tensor, "rows dim"], towards: Float[Tensor, " dim"]) -> Float[Tensor, " rows"]:

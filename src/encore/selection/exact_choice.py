@@ -63,7 +63,7 @@ class ExactChoice:
 
     def next(self, affinity: Float[Tensor, " rows"]) -> Ahead | None:
         """The next pick, after the cosines of all picks were applied; None where no row meets the constraints."""
-        self.consistencies = self.chosen.consistencies(affinity, self.total)
+        self.consistencies = self.chosen.consistencies(affinity.double(), self.total)
         consistent = self.consistencies >= self.chosen.bound - 4 * ROUNDING
         feasible = consistent & (self.smallest >= -ROUNDING) & ~self.taken
         found = self._neighbour(feasible)

@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encore.selection.ahead import Prediction
+from encore.selection.bounds import Bounds
 from encore.selection.constraints import Chosen
 from encore.selection.exact_choice import ExactChoice, NeighbourLists
 from encore.selection.lookahead import Lookahead, Undecided
 from encore.selection.rows import ROUNDING, Rows
-from encore.selection.sketch import Sketch
 from encore.selection.step import Step
 from encore.selection.walk_options import WalkOptions
 
@@ -42,7 +42,7 @@ class Lane:
     Args:
         taken: rows that no component may have.
         lists: neighbours by another index; None: the exact ones, found in the cosines themselves.
-        sketch: of the pool, on the CPU; None: every pick needs a reading.
+        bounds: what a sketch of the pool on the CPU tells; None: every pick needs a reading.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Lane:
         options: WalkOptions,
         taken: Bool[Tensor, " rows"],
         lists: NeighbourLists | None = None,
-        sketch: Sketch | None = None,
+        bounds: Bounds | None = None,
     ):
         self.component, self.direction, self.budget = component, direction, budget
-        self.rows, self.options, self.lists, self.sketch = rows, options, lists, sketch
+        self.rows, self.options, self.lists, self.bounds = rows, options, lists, bounds
         self.excluded, self.taken = taken, taken.clone()
         self.avoided: dict[int, int] = {}
         """Rows of earlier components, with the place of the first pick that may depend on it."""
@@ -123,36 +123,32 @@ class Lane:
 
     def _start(self, affinity: Float[Tensor, " rows"]) -> None:
         self.affinity = affinity
-        if self.sketch is not None:
+        if self.bounds is not None:
             known = affinity.numpy(), self.taken.numpy()
-            self.lookahead = Lookahead(self.sketch, self.rows, self.chosen, *known)
+            self.lookahead = Lookahead(self.bounds, self.rows, self.chosen, *known)
 
     def _check(self, cosines: Float[np.ndarray, "queries rows"]) -> None:
         """Holds predictions against the cosines of the picks before them with all rows."""
         assert self.lookahead is not None
         for found in cosines:
             if not self.predicted:
-                self.lookahead.know(self.picks[-1], found)
+                self.lookahead.learn(self.picks[-1], found)
                 self.needs = "nothing"
                 return
-            place, guess = next(iter(self.predicted.items()))
-            here = self.steps[place - 1].row
-            if not self.check(found[guess.doubtful]):
-                self.lookahead.know(here, found)
-                self.needs = "nothing"
+            if not self.check(found, whole=True):
                 return
-            self.lookahead.learn(found)
 
-    def check(self, cosines: Float[np.ndarray, " doubtful"]) -> bool:
-        """Holds the first prediction against cosines with its doubtful rows; goes back to it if it was wrong."""
+    def check(self, cosines: Float[np.ndarray, " some"], *, whole: bool = False) -> bool:
+        """Holds the first prediction against cosines with its doubtful rows, or with all; goes back to it if it was
+        wrong."""
         assert self.lookahead is not None
         place, guess = next(iter(self.predicted.items()))
-        if guess.stands(cosines, self.options.neighbours):
+        self.lookahead.learn(self.steps[place - 1].row, cosines, None if whole else guess.doubtful)
+        if guess.stands(cosines[guess.doubtful] if whole else cosines, self.options.neighbours):
             del self.predicted[place]
             return True
         self._go_back(place)
         self.lookahead.likely = min(1.0, _WIDER * self.lookahead.likely)
-        self.needs = "last"
         return False
 
     def _apply(self, cosines: Float[Tensor, "queries rows"]) -> None:
@@ -160,7 +156,7 @@ class Lane:
         for found in cosines:
             self.exact.apply(self.steps[self.exact.applied].row, found)
         if self.lookahead is not None:
-            self.lookahead.learn(self.exact.smallest.numpy())
+            self.lookahead.learn_least(self.exact.smallest.numpy())
 
     def go_on(self) -> None:
         """Chooses until it has ended or needs cosines."""

@@ -13,19 +13,20 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from encore.selection.ahead import Ahead, Prediction
+from encore.selection.bounds import Around, Bounds
 from encore.selection.constraints import Chosen
 from encore.selection.contest import TESTED_AT_ONCE, Contest
 from encore.selection.rows import ROUNDING, Rows
-from encore.selection.sketch import Sketch
 
 _SHARE = 128
 _FEWEST = 64
 """For one pick one in so many rows may be read, or so many rows: more cost what a query of a wide reading costs."""
+_SHARE_AT_ALL = 16
+"""And one in so many before the walk has to wait for a reading."""
 _FIRST = 8
 _ROWS_AT_ONCE = 1024
 
@@ -44,50 +45,58 @@ class Lookahead:
 
     def __init__(
         self,
-        sketch: Sketch,
+        bounds: Bounds,
         rows: Rows,
         chosen: Chosen,
         affinity: Float[np.ndarray, " rows"],
         taken: Bool[np.ndarray, " rows"],
     ):
-        self.sketch, self.rows, self.chosen, self.affinity, self.taken = sketch, rows, chosen, affinity, taken
+        self.bounds, self.rows, self.chosen, self.affinity, self.taken = bounds, rows, chosen, affinity, taken
         self.most = max(_FEWEST, len(rows) // _SHARE)
-        self.likely = sketch.likely
-        self.known: tuple[int, Float[np.ndarray, " rows"]] | None = None
-        """A pick whose cosines have been read."""
+        self.most_at_all = max(self.most, len(rows) // _SHARE_AT_ALL)
+        self.likely = bounds.sketch.likely
+        self.known: tuple[int, Around] | None = None
+        """The pick of which cosines were read last."""
         self.restart()
 
     def restart(self) -> None:
         """Forgets all picks."""
         self.highest = np.full(len(self.rows), np.inf, np.float32)
         """At least the smallest cosine of each row with the picks."""
-        self.picked = torch.empty(16, self.rows.dim)
+        self.picked = np.empty((16, self.rows.dim), np.float32)
         """Unit rows of the picks, and room for more."""
         self.count = 0
 
     def catch_up(self) -> None:
         """Takes picks into account that were chosen since."""
         for row in self.chosen.picks[self.count :]:
-            near, margin = self.sketch.about(row)
-            np.minimum(self.highest, near + margin, out=self.highest)
+            self.here = self._around(row)
+            np.minimum(self.highest, self.here.near + self.here.margin, out=self.highest)
             self.highest[row] = -np.inf  # never again
             if self.count == len(self.picked):
-                self.picked = torch.cat([self.picked, torch.empty_like(self.picked)])
+                self.picked = np.concatenate([self.picked, np.empty_like(self.picked)])
             self.picked[self.count] = self.rows.unit([row])[0] if row != self.chosen.picks[-1] else self.chosen.newest
             self.count += 1
-            self.near, self.margin = near, margin
 
-    def learn(self, cosines: Float[np.ndarray, " rows"]) -> None:
-        """Takes cosines with a pick, or the smallest with several, as a reading of the pool gave them."""
+    def _around(self, row: int) -> Around:
+        return self.known[1] if self.known is not None and self.known[0] == row else self.bounds.around(row)
+
+    def learn(
+        self, row: int, cosines: Float[np.ndarray, " some"], places: Int[np.ndarray, " some"] | None = None
+    ) -> None:
+        """Takes cosines of a pick with the rows at `places`, or with all, as a reading of the pool gave them."""
+        found = self._around(row)
+        found.learn(cosines, places)
+        self.known = row, found  # whatever `bounds` forgets, or a lane might be wrong in the same way again
+        np.minimum(self.highest, found.near + found.margin, out=self.highest)
+
+    def learn_least(self, cosines: Float[np.ndarray, " rows"]) -> None:
+        """Takes the smallest cosines of all rows with some picks."""
         np.minimum(self.highest, cosines + np.float32(ROUNDING), out=self.highest)
 
-    def know(self, row: int, cosines: Float[np.ndarray, " rows"]) -> None:
-        """Takes the cosines of the last pick, which then need no bounds."""
-        self.known = row, cosines.copy()
-        self.learn(cosines)
-
     def knows(self, row: int) -> bool:
-        return self.known is not None and self.known[0] == row
+        """Whether all cosines of this pick have been read."""
+        return self._around(row).complete
 
     def next(self, listed: Sequence[int] | None = None) -> Ahead | None:
         """The next pick, certain or predicted; None where it is certain that no row meets the constraints.
@@ -101,16 +110,14 @@ class Lookahead:
         self.catch_up()
         self.left = self.most
         here = self.chosen.picks[-1]
-        if self.known is not None and self.knows(here):
-            self.near, self.margin = self.known[1], np.full(len(self.rows), ROUNDING, np.float32)
         barred = self.taken | (self.highest < -ROUNDING)
         if listed is not None:
             found = self._first_listed([row for row in listed[: self.chosen.options.neighbours] if not barred[row]])
             if found is not None:
                 return found
         else:
-            bounds = np.where(barred, -np.inf, self.near + self.margin)
-            guesses = bounds - np.float32(1 - self.likely) * self.margin
+            bounds = np.where(barred, -np.inf, self.here.near + self.here.margin)
+            guesses = bounds - np.float32(1 - self.likely) * self.here.margin
             found = self._best(bounds, guesses, self._cosines, None, "neighbour")
             if found is None or isinstance(found, Prediction):
                 return found  # where no row at all meets the constraints a fallback would not either
@@ -158,8 +165,16 @@ class Lookahead:
                         return contest.ahead(found, via)
                     if len(chunk) > self.left:
                         return self._predicted(contest.ahead(found, via), chunk)
+                elif len(chunk) > self.left and towards is None:
+                    known = chunk[self.here.margin[chunk] <= np.float32(ROUNDING)]
+                    if self.left > 0:
+                        chunk = chunk[_highest(guesses[chunk], self.left)]
+                    elif len(known):  # a check would find them again
+                        chunk = known
+                    else:
+                        return self._predicted(contest.ahead(found, via), np.flatnonzero(bounds >= least))
             self.left -= len(chunk)
-            if self.left < 0:
+            if self.left < self.most - self.most_at_all:
                 raise Undecided
             bounds[chunk] = guesses[chunk] = -np.inf
             if towards is None and len(chunk) <= TESTED_AT_ONCE:
@@ -171,7 +186,7 @@ class Lookahead:
     def _promising(self, guesses: Float[np.ndarray, " rows"], width: int) -> np.ndarray:
         """Rows that are likely as near as the one with the highest guess; the highest `width`, if they are more."""
         first = int(guesses.argmax())
-        least = self.near[first] - self.likely * self.margin[first]
+        least = self.here.near[first] - self.likely * self.here.margin[first]
         found = np.flatnonzero(guesses >= min(least, guesses[first]))
         return found[_highest(guesses[found], width)]
 
@@ -193,11 +208,11 @@ class Lookahead:
         most, here, value = self.chosen.options.neighbours, self.chosen.picks[-1], np.float32(found.similarity)
         if most >= len(self.rows) - 1:
             return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
-        possibly = self.near + self.margin >= value - np.float32(4 * ROUNDING)
+        possibly = self.here.near + self.here.margin >= value - np.float32(4 * ROUNDING)
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
-        if self.knows(here) or np.count_nonzero(self.near >= value) > most:
+        if self.here.read or np.count_nonzero(self.here.near >= value) > most:
             raise Undecided
         doubtful = np.flatnonzero(possibly)
         is_rival = np.zeros(len(possibly), bool)
@@ -209,11 +224,11 @@ class Lookahead:
         most = self.chosen.options.neighbours
         if most >= len(self.rows) - 1:
             return True
-        possibly = self.near + self.margin >= np.float32(value - 2 * ROUNDING)
+        possibly = self.here.near + self.here.margin >= np.float32(value - 2 * ROUNDING)
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return True
-        surely = self.near - self.margin > np.float32(value + 2 * ROUNDING)
+        surely = self.here.near - self.here.margin > np.float32(value + 2 * ROUNDING)
         surely[here] = False
         if np.count_nonzero(surely) >= most:
             return False
@@ -221,20 +236,20 @@ class Lookahead:
 
     def _cosines(self, rows: np.ndarray) -> Float[np.ndarray, " some"]:
         """With the last pick."""
-        last = self.picked[self.count - 1]
-        parts = [self.rows.unit(rows[at : at + _ROWS_AT_ONCE]) @ last for at in range(0, len(rows), _ROWS_AT_ONCE)]
-        return torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+        starts = range(0, len(rows), _ROWS_AT_ONCE)
+        parts = [self.rows.cosines_of(rows[at : at + _ROWS_AT_ONCE], self.picked[self.count - 1]) for at in starts]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
 
     def test(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Whether rows may meet the constraints, and do by more than rounding; cosines with the last pick; least."""
-        unit = self.rows.unit(rows)
-        cosines = unit @ self.picked[: self.count].T
-        smallest = cosines.amin(1)
-        new = self.chosen.consistencies(torch.from_numpy(self.affinity[rows]), unit.double() @ self.chosen.sum)
-        bound = self.chosen.bound
+        unit = self.rows.unit(rows).numpy()
+        cosines = self.picked[: self.count] @ unit.T
+        smallest = cosines.min(0)
+        along, total = self.affinity[rows].astype(np.float64), unit.astype(np.float64) @ self.chosen.sum.numpy()
+        new, bound = self.chosen.consistencies(along, total), self.chosen.bound
         possible = (smallest >= -ROUNDING) & (new >= bound - 4 * ROUNDING)
         clear = (smallest > ROUNDING) & (new > bound + 4 * ROUNDING)
-        return possible.numpy(), clear.numpy(), cosines[:, -1].numpy(), smallest.numpy()
+        return possible, clear, cosines[-1], smallest
 
 
 def _highest(values: Float[np.ndarray, " rows"], count: int) -> np.ndarray:

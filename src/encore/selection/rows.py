@@ -6,6 +6,7 @@ are closer than float32 can tell apart.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -24,6 +25,10 @@ ROUNDING = 2e-6
 _NUMBERS_AT_ONCE = 1 << 21
 _TYPES = {"fp16": np.float16, "int8": np.int8, "fp32": np.float32}
 _SMALL = 1e-12
+_BY_VECTOR = 4
+"""As many queries take less time by a product with each than by one with all."""
+_COLUMNS = 8
+"""A product with columns that are no multiple of it takes as long as one with more columns, or longer."""
 
 
 class Rows(Protocol):
@@ -43,6 +48,9 @@ class Rows(Protocol):
 
     def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
         """Unit rows in float32, on the CPU."""
+
+    def cosines_of(self, places: np.ndarray, query: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " places"]:
+        """Inner products of a query with some unit rows, float32, which are read one by one; on a CPU."""
 
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         """Unit rows in float64, on the CPU."""
@@ -100,18 +108,14 @@ class UnitRows:
 
     def cosines(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries rows"]:
         """Inner products of the queries with every unit row, float32, in one reading of the rows."""
-        columns = queries.to(self.device, torch.float32).T.contiguous()
+        queries = queries.to(self.device, torch.float32).contiguous()
         found = torch.empty(len(queries), len(self), device=self.device)
         first_time = self._norms is None
         norms = torch.empty(len(self), device=self.device) if self._norms is None else self._norms
         for where, block in self.blocks():
             if first_time:
                 norms[where] = _lengths(block)
-            if block.device.type == "cpu":  # OpenBLAS: a few columns take MKL up to ten times as long
-                with np.errstate(invalid="ignore"):  # `_check` names such a row
-                    found[:, where] = torch.from_numpy(block.numpy() @ columns.numpy()).T
-            else:
-                found[:, where] = torch.mm(block, columns).T
+            found[:, where] = _products(block, queries)
         if first_time:
             self._check(norms)
             self._norms = norms
@@ -135,7 +139,7 @@ class UnitRows:
             values[first:last] = _some_products(block, queries, ends, columns[first:last])
         found = np.empty(len(order), np.float32)
         found[order] = values.numpy()
-        found /= self.norms.numpy()[rows]
+        found /= self._lengths_here[rows]
         return np.split(found, np.cumsum([len(one) for one in wanted])[:-1])
 
     @property
@@ -149,10 +153,19 @@ class UnitRows:
             self._norms = norms
         return self._norms
 
+    @functools.cached_property
+    def _lengths_here(self) -> Float[np.ndarray, " rows"]:
+        return self.norms.cpu().numpy()
+
     def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
         """Unit rows in float32, on the CPU."""
         wanted = np.asarray(places, dtype=np.int64)
-        return self._rows(wanted, torch.float32).div_(self.norms[wanted].cpu()[:, None])
+        rows = self._rows(wanted, torch.float32).numpy()
+        return torch.from_numpy(np.divide(rows, self._lengths_here[wanted][:, None], out=rows))
+
+    def cosines_of(self, places: np.ndarray, query: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " places"]:
+        """Inner products of a query with some unit rows, float32, which are read one by one."""
+        return (self._rows(places, torch.float32).numpy() @ query) / self._lengths_here[places]
 
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         """Unit rows in float64, on the CPU."""
@@ -162,8 +175,10 @@ class UnitRows:
     def _rows(self, wanted: np.ndarray, dtype: torch.dtype) -> Float[Tensor, "places dim"]:
         """Rows as they are kept, in new memory."""
         if len(self.parts) == 1:
-            found = self.parts[0][torch.from_numpy(wanted).to(self.parts[0].device)]
-            return found.to("cpu", dtype)
+            part = self.parts[0]
+            if part.device.type == "cpu" and part.dtype != torch.bfloat16:  # which takes half the time
+                return torch.from_numpy(part.numpy().take(wanted, 0)).to(dtype)
+            return part[torch.from_numpy(wanted).to(part.device)].to("cpu", dtype)
         rows = torch.empty(len(wanted), self.dim, dtype=dtype)
         owner = np.searchsorted(self.ends, wanted, side="right") - 1
         for number in np.unique(owner):
@@ -218,6 +233,11 @@ class Checkpoints:
             [part.unit(places) * float(share) for part, share in zip(self.parts, self.shares, strict=True)], 1
         )
 
+    def cosines_of(self, places: np.ndarray, query: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " places"]:
+        pieces = np.split(query, np.cumsum([part.dim for part in self.parts])[:-1])
+        every = zip(self.parts, pieces, self.shares, strict=True)
+        return np.sum([part.cosines_of(places, piece * np.float32(share)) for part, piece, share in every], axis=0)
+
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         return torch.cat([part.exact(places) * share for part, share in zip(self.parts, self.shares, strict=True)], 1)
 
@@ -243,6 +263,21 @@ def _lengths(block: Float[Tensor, "block dim"]) -> Float[Tensor, " block"]:
     if bool(small.any()):
         found[small] = torch.linalg.vector_norm(block[small].double(), dim=1).float()
     return found
+
+
+def _products(
+    block: Float[Tensor, "block dim"], queries: Float[Tensor, "queries dim"]
+) -> Float[Tensor, "queries block"]:
+    if block.device.type != "cpu":
+        return torch.mm(block, queries.T).T
+    # numpy's OpenBLAS: few columns take MKL up to ten times as long
+    rows, count = block.numpy(), len(queries)
+    with np.errstate(invalid="ignore"):  # `_check` names such a row
+        if count <= _BY_VECTOR:
+            return torch.from_numpy(np.stack([rows @ query for query in queries.numpy()]))
+        columns = np.zeros((queries.shape[1], count + -count % _COLUMNS), np.float32)
+        columns[:, :count] = queries.numpy().T
+        return torch.from_numpy((rows @ columns)[:, :count].T)
 
 
 def _some_products(

@@ -20,14 +20,14 @@ from encore.selection.rows import ROUNDING, Rows
 FEWEST_ROWS = 2048
 """Under which reading the pool costs less than a sketch of it."""
 SLACK = 1e-5
-"""More than float32 errs in the sum ⟨a, b⟩: each entry is within `ROUNDING` / 10, of 128 at most."""
+"""More than float32 errs in the sum ⟨a, b⟩: each entry is within `ROUNDING` / 10, of 64 at most."""
 _SAMPLE = 384
 _HELD_OUT = 96
-_MOST_DIRECTIONS = 128
+_MOST_DIRECTIONS = 64
 _GAIN = 0.01
 """Share of a row's square that more directions must hold to be worth their place."""
-_DEVIATIONS = 5
-"""How many standard deviations of ⟨e, f⟩ a prediction allows for."""
+_LARGER = 1.5
+"""How much more than the largest ⟨e, f⟩ of a sample's rows, of length one, a prediction allows for."""
 _MOST_OUTSIDE = 0.7
 """Share of a row's square outside of the basis over which bounds would decide nothing."""
 
@@ -90,5 +90,5 @@ def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator)
     rest = unseen - (unseen @ basis) @ basis.T
     rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), ROUNDING)
     products = (rest @ rest.T)[~np.eye(held, dtype=bool)]
-    likely = min(1.0, _DEVIATIONS * float(np.sqrt(np.square(products).mean())))
+    likely = min(1.0, _LARGER * float(np.abs(products).max()))
     return np.ascontiguousarray(basis.T, dtype=np.float32), likely

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from encore.gradients import Store
+from encore.selection.bounds import Bounds
 from encore.selection.exact_choice import NeighbourLists
 from encore.selection.lane import Lane
 from encore.selection.principal import Core, core_knowledge
@@ -124,9 +125,8 @@ def walk(
         readings += affinities is not None
     else:
         made = sketch or None
-    waiting = [
-        Lane(number, core.components[number], budgets[number], rows, options, taken, lists, made) for number in numbers
-    ]
+    bounds = None if made is None else Bounds(made)
+    waiting = [Lane(one, core.components[one], budgets[one], rows, options, taken, lists, bounds) for one in numbers]
     if affinities is not None:
         for lane, affinity in zip(waiting, affinities, strict=False):
             lane.feed(affinity[None])
