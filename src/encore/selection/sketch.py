@@ -24,8 +24,8 @@ SLACK = 1e-5
 _SAMPLE = 384
 _HELD_OUT = 96
 _MOST_DIRECTIONS = 64
-_GAIN = 0.01
-"""Share of a row's square that more directions must hold to be worth their place."""
+_GAIN = 0.05
+"""Share of what is left outside that more directions must take from it to be worth their place."""
 _LARGER = 1.5
 """How much more than the largest ⟨e, f⟩ of a sample's rows, of length one, a prediction allows for."""
 _MOST_OUTSIDE = 0.7
@@ -82,7 +82,7 @@ def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator)
     count = min(_MOST_DIRECTIONS, len(seen) // 2, int((values > 1e-4 * values[0]).sum()))
     spanning = seen.T @ (vectors[:, :count] / np.sqrt(values[:count]))
     outside = 1 - np.square(unseen @ spanning).sum(0).cumsum() / held
-    enough = int((outside > outside[-1] + _GAIN).sum()) + 1
+    enough = int((outside * (1 - _GAIN) > outside[-1]).sum()) + 1
     if outside[enough - 1] > _MOST_OUTSIDE:
         return None
     basis = spanning[:, :enough].astype(np.float64)  # orthonormal but for float32: one step of Cholesky's QR
