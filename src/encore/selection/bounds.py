@@ -6,7 +6,7 @@ Walks that go back come to many of the same picks again, so the last ones asked 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,19 +15,23 @@ from encore.selection.rows import ROUNDING
 from encore.selection.sketch import Sketch
 
 _MEMORY = 1 << 28
-_BYTES_A_ROW = 8
+_BYTES_A_ROW = 12
 
 
 @dataclass
 class Around:
-    """The cosines of one row with all, and by how much each may be off."""
+    """The cosines of one row with all, by how much each may be off, and what it is at most."""
 
     near: Float[np.ndarray, " rows"]
     margin: Float[np.ndarray, " rows"]
+    upper: Float[np.ndarray, " rows"] = field(init=False)
     read: bool = False
     """Whether some come from a reading of the pool."""
     complete: bool = False
     """Whether all do."""
+
+    def __post_init__(self) -> None:
+        self.upper = self.near + self.margin
 
     def learn(self, cosines: Float[np.ndarray, " some"], places: Int[np.ndarray, " some"] | None) -> None:
         """Takes the cosines with the rows at `places`, or with all, in float32."""
@@ -35,6 +39,7 @@ class Around:
         where = slice(None) if places is None else places
         self.near[where] = cosines
         self.margin[where] = ROUNDING
+        self.upper[where] = cosines + np.float32(ROUNDING)
 
 
 class Bounds:

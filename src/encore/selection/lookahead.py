@@ -71,7 +71,7 @@ class Lookahead:
         """Takes picks into account that were chosen since."""
         for row in self.chosen.picks[self.count :]:
             self.here = self._around(row)
-            np.minimum(self.highest, self.here.near + self.here.margin, out=self.highest)
+            np.minimum(self.highest, self.here.upper, out=self.highest)
             self.highest[row] = -np.inf  # never again
             if self.count == len(self.picked):
                 self.picked = np.concatenate([self.picked, np.empty_like(self.picked)])
@@ -88,7 +88,7 @@ class Lookahead:
         found = self._around(row)
         found.learn(cosines, places)
         self.known = row, found  # whatever `bounds` forgets, or a lane might be wrong in the same way again
-        np.minimum(self.highest, found.near + found.margin, out=self.highest)
+        np.minimum(self.highest, found.upper, out=self.highest)
 
     def learn_least(self, cosines: Float[np.ndarray, " rows"]) -> None:
         """Takes the smallest cosines of all rows with some picks."""
@@ -116,7 +116,7 @@ class Lookahead:
             if found is not None:
                 return found
         else:
-            bounds = np.where(barred, -np.inf, self.here.near + self.here.margin)
+            bounds = np.where(barred, -np.inf, self.here.upper)
             guesses = bounds - np.float32(1 - self.likely) * self.here.margin
             found = self._best(bounds, guesses, self._cosines, None, "neighbour")
             if found is None or isinstance(found, Prediction):
@@ -208,7 +208,7 @@ class Lookahead:
         most, here, value = self.chosen.options.neighbours, self.chosen.picks[-1], np.float32(found.similarity)
         if most >= len(self.rows) - 1:
             return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
-        possibly = self.here.near + self.here.margin >= value - np.float32(4 * ROUNDING)
+        possibly = self.here.upper >= value - np.float32(4 * ROUNDING)
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return Prediction(**vars(found), doubtful=rivals, rival=np.ones(len(rivals), bool))
@@ -224,7 +224,7 @@ class Lookahead:
         most = self.chosen.options.neighbours
         if most >= len(self.rows) - 1:
             return True
-        possibly = self.here.near + self.here.margin >= np.float32(value - 2 * ROUNDING)
+        possibly = self.here.upper >= np.float32(value - 2 * ROUNDING)
         possibly[here] = False
         if np.count_nonzero(possibly) <= most:
             return True

@@ -160,30 +160,36 @@ class UnitRows:
     def unit(self, places: Sequence[int] | np.ndarray) -> Float[Tensor, "places dim"]:
         """Unit rows in float32, on the CPU."""
         wanted = np.asarray(places, dtype=np.int64)
-        rows = self._rows(wanted, torch.float32).numpy()
+        rows = self._rows(wanted, np.float32)
         return torch.from_numpy(np.divide(rows, self._lengths_here[wanted][:, None], out=rows))
 
     def cosines_of(self, places: np.ndarray, query: Float[np.ndarray, " dim"]) -> Float[np.ndarray, " places"]:
         """Inner products of a query with some unit rows, float32, which are read one by one."""
-        return (self._rows(places, torch.float32).numpy() @ query) / self._lengths_here[places]
+        return (self._rows(places, np.float32) @ query) / self._lengths_here[places]
 
     def exact(self, places: Sequence[int]) -> Float[Tensor, "places dim"]:
         """Unit rows in float64, on the CPU."""
-        rows = self._rows(np.asarray(places, dtype=np.int64), torch.float64)
+        rows = torch.from_numpy(self._rows(np.asarray(places, dtype=np.int64), np.float64))
         return rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
 
-    def _rows(self, wanted: np.ndarray, dtype: torch.dtype) -> Float[Tensor, "places dim"]:
+    @functools.cached_property
+    def _whole_here(self) -> np.ndarray | None:
+        """All rows, where they are one array that numpy can read."""
+        first = self.parts[0]
+        here = len(self.parts) == 1 and first.device.type == "cpu" and first.dtype != torch.bfloat16
+        return first.numpy() if here else None
+
+    def _rows(self, wanted: np.ndarray, dtype: type[np.floating]) -> Float[np.ndarray, "places dim"]:
         """Rows as they are kept, in new memory."""
-        if len(self.parts) == 1:
-            part = self.parts[0]
-            if part.device.type == "cpu" and part.dtype != torch.bfloat16:  # which takes half the time
-                return torch.from_numpy(part.numpy().take(wanted, 0)).to(dtype)
-            return part[torch.from_numpy(wanted).to(part.device)].to("cpu", dtype)
-        rows = torch.empty(len(wanted), self.dim, dtype=dtype)
+        if self._whole_here is not None:
+            return self._whole_here.take(wanted, 0).astype(dtype, copy=False)
+        rows = np.empty((len(wanted), self.dim), dtype)
         owner = np.searchsorted(self.ends, wanted, side="right") - 1
         for number in np.unique(owner):
             mine = np.flatnonzero(owner == number)
-            rows[mine] = self.parts[number][wanted[mine] - self.ends[number]].to("cpu", dtype)
+            part = self.parts[number]
+            found = part[torch.from_numpy(wanted[mine] - self.ends[number]).to(part.device)]
+            rows[mine] = found.to("cpu", torch.float64 if dtype is np.float64 else torch.float32).numpy()
         return rows
 
     def _check(self, sizes: Tensor) -> None:

@@ -81,7 +81,7 @@ def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator)
     values, vectors = values[::-1], vectors[:, ::-1]
     count = min(_MOST_DIRECTIONS, len(seen) // 2, int((values > 1e-4 * values[0]).sum()))
     spanning = seen.T @ (vectors[:, :count] / np.sqrt(values[:count]))
-    outside = 1 - np.square(unseen @ spanning).sum(0).cumsum() / held
+    outside = np.maximum(1 - np.square(unseen @ spanning).sum(0).cumsum() / held, SLACK)
     enough = int((outside * (1 - _GAIN) > outside[-1]).sum()) + 1
     if outside[enough - 1] > _MOST_OUTSIDE:
         return None
