@@ -7,7 +7,6 @@ are closer than float32 can tell apart.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -18,17 +17,13 @@ from torch import Tensor
 
 from encore.errors import UserError
 from encore.gradients import Store
+from encore.selection.blocks import Queries, lengths, some_products
 
 ROUNDING = 2e-6
 """More than cosines in float32 ever err: 1e-7 was the largest error seen for unit rows of 8,192 numbers."""
 
 _NUMBERS_AT_ONCE = 1 << 21
 _TYPES = {"fp16": np.float16, "int8": np.int8, "fp32": np.float32}
-_SMALL = 1e-12
-_BY_VECTOR = 4
-"""As many queries take less time by a product with each than by one with all."""
-_COLUMNS = 8
-"""A product with columns that are no multiple of it takes as long as one with more columns, or longer."""
 
 
 class Rows(Protocol):
@@ -108,14 +103,14 @@ class UnitRows:
 
     def cosines(self, queries: Float[Tensor, "queries dim"]) -> Float[Tensor, "queries rows"]:
         """Inner products of the queries with every unit row, float32, in one reading of the rows."""
-        queries = queries.to(self.device, torch.float32).contiguous()
+        asked = Queries(queries.to(self.device, torch.float32))
         found = torch.empty(len(queries), len(self), device=self.device)
         first_time = self._norms is None
         norms = torch.empty(len(self), device=self.device) if self._norms is None else self._norms
         for where, block in self.blocks():
             if first_time:
-                norms[where] = _lengths(block)
-            found[:, where] = _products(block, queries)
+                norms[where] = lengths(block)
+            found[:, where] = asked.products(block)
         if first_time:
             self._check(norms)
             self._norms = norms
@@ -136,7 +131,7 @@ class UnitRows:
             if first == last:
                 continue
             ends = torch.from_numpy(starts[where.start : where.stop + 1] - first)
-            values[first:last] = _some_products(block, queries, ends, columns[first:last])
+            values[first:last] = some_products(block, queries, ends, columns[first:last])
         found = np.empty(len(order), np.float32)
         found[order] = values.numpy()
         found /= self._lengths_here[rows]
@@ -148,7 +143,7 @@ class UnitRows:
         if self._norms is None:
             norms = torch.empty(len(self), device=self.device)
             for where, block in self.blocks():
-                norms[where] = _lengths(block)
+                norms[where] = lengths(block)
             self._check(norms)
             self._norms = norms
         return self._norms
@@ -257,44 +252,6 @@ def whole(features: Store | Tensor | np.ndarray, what: str) -> Float[Tensor, "ro
     _ = UnitRows(features, what).norms
     rows = torch.from_numpy(features[:]) if isinstance(features, Store) else torch.as_tensor(features).detach()
     return rows.to("cpu", torch.float64)
-
-
-def _lengths(block: Float[Tensor, "block dim"]) -> Float[Tensor, " block"]:
-    if block.device.type == "cpu":  # BLAS's dot takes half the time of a vector norm
-        with np.errstate(invalid="ignore", over="ignore"):  # `_check` names such a row
-            found = torch.from_numpy(np.sqrt(np.vecdot(block.numpy(), block.numpy())))
-    else:
-        found = torch.linalg.vector_norm(block, dim=1)
-    small = found < _SMALL  # whose squares float32 cannot hold
-    if bool(small.any()):
-        found[small] = torch.linalg.vector_norm(block[small].double(), dim=1).float()
-    return found
-
-
-def _products(
-    block: Float[Tensor, "block dim"], queries: Float[Tensor, "queries dim"]
-) -> Float[Tensor, "queries block"]:
-    if block.device.type != "cpu":
-        return torch.mm(block, queries.T).T
-    # numpy's OpenBLAS: few columns take MKL up to ten times as long
-    rows, count = block.numpy(), len(queries)
-    with np.errstate(invalid="ignore"):  # `_check` names such a row
-        if count <= _BY_VECTOR:
-            return torch.from_numpy(np.stack([rows @ query for query in queries.numpy()]))
-        columns = np.zeros((queries.shape[1], count + -count % _COLUMNS), np.float32)
-        columns[:, :count] = queries.numpy().T
-        return torch.from_numpy((rows @ columns)[:, :count].T)
-
-
-def _some_products(
-    block: Float[Tensor, "block dim"], queries: Float[Tensor, "queries dim"], ends: Tensor, columns: Tensor
-) -> Float[Tensor, " pairs"]:
-    """Inner products of pairs, by rows of the block: `columns` are the queries of each, from end to end."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        shape = (len(block), len(queries))
-        pattern = torch.sparse_csr_tensor(ends, columns, torch.zeros(len(columns)), shape, check_invariants=False)
-    return torch.sparse.sampled_addmm(pattern, block, queries.T, beta=0).values()
 
 
 def _mapped(store: Store, number: int) -> Tensor:
