@@ -24,6 +24,9 @@ SLACK = 1e-5
 _SAMPLE = 384
 _HELD_OUT = 96
 _MOST_DIRECTIONS = 64
+_MOST_KNOWN = 32
+_ORTHONORMAL = 1e-9
+"""What inner products of orthonormal directions may be off."""
 _GAIN = 0.05
 """Share of what is left outside that more directions must take from it to be worth their place."""
 _LARGER = 1.5
@@ -51,17 +54,22 @@ def make_sketch(
 ) -> tuple[Sketch | None, Float[Tensor, "queries rows"] | None]:
     """A sketch of the rows and, from the same reading, the cosines of `directions` with them; or neither.
 
-    The basis comes from a random sample of the rows, and its size from other rows of the sample.
+    The basis is the directions, if they are orthonormal, as their cosines are read anyhow, and others from a random
+    sample of the rows. How many, other rows of the sample say.
     """
     if len(rows) < FEWEST_ROWS:
         return None, None
     sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[: min(_SAMPLE, len(rows) // 2)])
-    found = _basis(rows.exact(sample.tolist()).float().numpy(), np.random.default_rng(seed))
+    known = directions[:_MOST_KNOWN].double().cpu().numpy()
+    if np.abs(known @ known.T - np.eye(len(known))).max(initial=0) > _ORTHONORMAL:
+        known = known[:0]
+    found = _basis(rows.exact(sample.tolist()).float().numpy(), known, np.random.default_rng(seed))
     if found is None:
         return None, None
     basis, likely = found
     cosines = rows.cosines(torch.cat([directions.float(), torch.from_numpy(basis)]))
-    return sketched(cosines[len(directions) :], likely), cosines[: len(directions)]
+    inside = torch.cat([cosines[: len(known)], cosines[len(directions) :]])
+    return sketched(inside, likely), cosines[: len(directions)]
 
 
 def sketched(inside: Float[Tensor, "directions rows"], likely: float) -> Sketch:
@@ -71,21 +79,29 @@ def sketched(inside: Float[Tensor, "directions rows"], likely: float) -> Sketch:
     return Sketch(coordinates, np.sqrt(np.maximum(left, np.float32(ROUNDING))), likely)
 
 
-def _basis(sample: Float[np.ndarray, "sample dim"], random: np.random.Generator) -> tuple[np.ndarray, float] | None:
-    """The leading directions of most of the sample, as many as hold what can be held of the others, in float32; and
-    how large products of what is left usually are."""
+def _basis(
+    sample: Float[np.ndarray, "sample dim"], known: Float[np.ndarray, "known dim"], random: np.random.Generator
+) -> tuple[np.ndarray, float] | None:
+    """The leading directions of what most of the sample has outside of the known ones, as many as hold what can be held
+    of the others, in float32; and how large products of what is left may be."""
     order = random.permutation(len(sample))
     held = min(_HELD_OUT, len(sample) // 4)
-    seen, unseen = sample[order[held:]], sample[order[:held]]
+    spanned = known.astype(np.float32)
+    left = sample - (sample @ spanned.T) @ spanned
+    seen, unseen = left[order[held:]], left[order[:held]]
     values, vectors = np.linalg.eigh(seen @ seen.T)
     values, vectors = values[::-1], vectors[:, ::-1]
-    count = min(_MOST_DIRECTIONS, len(seen) // 2, int((values > 1e-4 * values[0]).sum()))
+    count = min(_MOST_DIRECTIONS - len(known), len(seen) // 2, int((values > 1e-4 * values[0]).sum()))
+    if values[0] < SLACK * len(seen):
+        count = 0  # all lie in the known ones
     spanning = seen.T @ (vectors[:, :count] / np.sqrt(values[:count]))
-    outside = np.maximum(1 - np.square(unseen @ spanning).sum(0).cumsum() / held, SLACK)
-    enough = int((outside * (1 - _GAIN) > outside[-1]).sum()) + 1
-    if outside[enough - 1] > _MOST_OUTSIDE:
+    shares = np.square(unseen @ spanning).sum(0).cumsum() / held
+    outside = np.maximum(float(np.square(unseen).sum()) / held - np.concatenate([[0], shares]), SLACK)
+    enough = int((outside * (1 - _GAIN) > outside[-1]).sum())
+    if outside[enough] > _MOST_OUTSIDE:
         return None
     basis = spanning[:, :enough].astype(np.float64)  # orthonormal but for float32: one step of Cholesky's QR
+    basis -= known.T @ (known @ basis)
     basis = basis @ np.linalg.inv(np.linalg.cholesky(basis.T @ basis)).T
     rest = unseen - (unseen @ basis) @ basis.T
     rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), ROUNDING)
