@@ -143,8 +143,10 @@ class Lane:
         wrong."""
         assert self.lookahead is not None
         place, guess = next(iter(self.predicted.items()))
-        self.lookahead.learn(self.steps[place - 1].row, cosines, None if whole else guess.doubtful)
-        if guess.stands(cosines[guess.doubtful] if whole else cosines, self.options.neighbours):
+        stands = guess.stands(cosines[guess.doubtful] if whole else cosines, self.options.neighbours)
+        here = self.steps[place - 1].row
+        self.lookahead.learn(here, cosines, None if whole else guess.doubtful, again=not stands)
+        if stands:
             del self.predicted[place]
             return True
         self._go_back(place)

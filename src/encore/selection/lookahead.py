@@ -82,13 +82,25 @@ class Lookahead:
         return self.known[1] if self.known is not None and self.known[0] == row else self.bounds.around(row)
 
     def learn(
-        self, row: int, cosines: Float[np.ndarray, " some"], places: Int[np.ndarray, " some"] | None = None
+        self,
+        row: int,
+        cosines: Float[np.ndarray, " some"],
+        places: Int[np.ndarray, " some"] | None = None,
+        *,
+        again: bool = True,
     ) -> None:
-        """Takes cosines of a pick with the rows at `places`, or with all, as a reading of the pool gave them."""
-        found = self._around(row)
-        found.learn(cosines, places)
-        self.known = row, found  # whatever `bounds` forgets, or a lane might be wrong in the same way again
-        np.minimum(self.highest, found.upper, out=self.highest)
+        """Takes cosines of a pick with the rows at `places`, or with all, as a reading of the pool gave them.
+
+        Args:
+            again: whether the pick is the one to go on from: then nothing of it may be forgotten, or a lane might be
+                wrong in the same way again.
+        """
+        where = slice(None) if places is None else places
+        self.highest[where] = np.minimum(self.highest[where], cosines + np.float32(ROUNDING))
+        if again or row in self.bounds.kept:
+            found = self._around(row)
+            found.learn(cosines, places)
+            self.known = (row, found) if again else self.known
 
     def learn_least(self, cosines: Float[np.ndarray, " rows"]) -> None:
         """Takes the smallest cosines of all rows with some picks."""
