@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _SMALL = 1e-12
+"""A length whose square float32 cannot hold."""
 _BY_VECTOR = 4
 """As many queries take less time by a product with each than by one with all."""
 _COLUMNS = 8
@@ -17,13 +18,13 @@ _COLUMNS = 8
 
 
 def lengths(block: Float[Tensor, "block dim"]) -> Float[Tensor, " block"]:
-    """Of all rows."""
+    """Lengths of all rows."""
     if block.device.type == "cpu":  # BLAS's dot takes half the time of a vector norm
         with np.errstate(invalid="ignore", over="ignore"):  # the caller names such a row
             found = torch.from_numpy(np.sqrt(np.vecdot(block.numpy(), block.numpy())))
     else:
         found = torch.linalg.vector_norm(block, dim=1)
-    small = found < _SMALL  # whose squares float32 cannot hold
+    small = found < _SMALL
     if bool(small.any()):
         found[small] = torch.linalg.vector_norm(block[small].double(), dim=1).float()
     return found

@@ -15,7 +15,9 @@ from encore.selection.rows import ROUNDING
 from encore.selection.sketch import Sketch
 
 _MEMORY = 1 << 28
+"""Of what is kept, for all lanes together."""
 _BYTES_A_ROW = 12
+"""Of an `Around`."""
 
 
 @dataclass

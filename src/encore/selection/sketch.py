@@ -25,6 +25,7 @@ _SAMPLE = 384
 _HELD_OUT = 96
 _MOST_DIRECTIONS = 64
 _MOST_KNOWN = 32
+"""How many of them may be directions that were given."""
 _ORTHONORMAL = 1e-9
 """What inner products of orthonormal directions may be off."""
 _GAIN = 0.05

@@ -39,7 +39,17 @@ def both(rows, targets, count, made, options=None, **more):
     """The walk with a sketch, the walk without, both on the same rows; checked to be the same."""
     options = options or WalkOptions(variance=0.9, neighbours=12)
     core = core_knowledge(torch.as_tensor(targets), **options.core())
-    with_, without = (walk.walk(rows, core, count, options, sketch=one, **more) for one in (made, False))
+    rounds = []
+    advance = walk._advance
+
+    def limited(asked, rows):
+        rounds.append(len(asked))
+        assert len(rounds) < 10_000, "lanes go back for ever"
+        return advance(asked, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk, "_advance", limited)
+        with_, without = (walk.walk(rows, core, count, options, sketch=one, **more) for one in (made, False))
     assert with_.indices == without.indices
     assert with_.budgets == without.budgets
     for one, other in zip(with_.steps, without.steps, strict=True):
@@ -212,6 +222,19 @@ def test_bounds_are_true(sketches_for_small_pools):
     assert (np.stack(errors) <= np.stack(margins)).all()
     share = (np.stack(errors) <= made.likely * np.stack(margins)).mean()
     assert made.likely < 0.9 and share > 0.99, "what is likely is narrower than what is certain, and nearly always true"
+
+
+def test_rows_that_lie_in_the_directions_need_no_others(sketches_for_small_pools):
+    """Then bounds are exact but for rounding."""
+    directions = torch.eye(40, dtype=torch.float64)[:3]
+    rows = UnitRows(np.random.default_rng(16).normal(size=(600, 3)) @ directions.numpy())
+    made, affinity = make_sketch(rows, directions)
+    assert made is not None and affinity is not None
+    assert made.inside.shape == (3, 600)
+    near, margin = made.about(5)
+    np.testing.assert_allclose(near, (rows.exact(range(600)) @ rows.exact([5])[0]).numpy(), atol=1e-6)
+    assert margin.max() < 1e-4
+    both(rows, low_rank(17, 20, 40, rank=3), 60, True)
 
 
 def test_what_waits_to_be_checked_is_limited(monkeypatch, sketches_for_small_pools):
